@@ -1,0 +1,140 @@
+"""Every actor's name, namespace, resources and restarts: the only place that says `ray.remote(...)`.
+
+Ray's traps that are closed here (each one measured): an actor that is not detached dies with its creator; a name lingers
+after death unless the actor is detached; any runtime environment on an actor costs 3 s; workers run at nice 15 unless the
+node is started otherwise; token authentication switches itself on for a new local cluster and off for a joined one.
+A call actor has no concurrency groups: Ray runs each in an event loop of its own, and a call lives in one.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+import ray.exceptions
+import ray.util.state
+from ray.util import list_named_actors
+
+if TYPE_CHECKING:
+    from cluster.settings import Settings
+
+NAMESPACE = "ringmaster"
+BUDGET_POOL = "budget-pool"
+RECORDS = "records"
+CALL_SLOT = "call-slot-"
+"""Call actors are named by slot, never by call or number: a name is fixed at creation and shown on dashboards."""
+CONTROL_SHARE = 0.01
+"""Of the head's `control` resource: it says where an actor belongs, not how much of it there is."""
+
+UNREACHABLE = (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError, ray.exceptions.RaySystemError)
+"""What a call to an actor raises when the actor, not the method, is at fault."""
+
+
+def connect(settings: Settings) -> None:
+    """Join the cluster at `settings.ray.address`, or start one on this machine, on loopback only."""
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_AUTH_MODE", "token" if _has_token() else "disabled")
+    address = settings.ray.address or os.environ.get("RAY_ADDRESS")
+    if address:
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False)
+        return
+    os.environ["RAY_worker_niceness"] = "0"
+    os.environ.setdefault("RAY_preload_python_modules", "livekit.rtc,google.genai,google.genai.live")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(
+        namespace=NAMESPACE,
+        resources={"control": 1, "call_slot": settings.pool.max_calls},
+        include_dashboard=settings.ray.dashboard,
+        dashboard_host="127.0.0.1",
+        _node_ip_address="127.0.0.1",
+        log_to_driver=False,
+    )
+
+
+def _has_token() -> bool:
+    return bool(os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}) or (
+        Path.home() / ".ray" / "auth_token"
+    ).exists()
+
+
+def ensure_control_plane(settings: Settings) -> None:
+    """Have `Records` and `BudgetPool` running; whoever comes second finds the first one's."""
+    from actors.budget_pool import BudgetPool
+    from actors.records import Records
+
+    _control(Records, RECORDS, settings)
+    _control(BudgetPool, BUDGET_POOL, settings)
+
+
+def budget_pool() -> Any:
+    """The handle of the one budget and pool actor."""
+    return ray.get_actor(BUDGET_POOL, namespace=NAMESPACE)
+
+
+def records() -> Any:
+    """The handle of the one history actor."""
+    return ray.get_actor(RECORDS, namespace=NAMESPACE)
+
+
+def this_node() -> str:
+    """The id of the node that this process runs on."""
+    return ray.get_runtime_context().get_node_id()
+
+
+def create_call_actor(slot: str, settings: Settings) -> Any:
+    """Start a call actor. It outlives its creator, has no restarts (a new process has no call), and holds one slot."""
+    from actors.call import CallActor
+
+    return (
+        ray.remote(CallActor)
+        .options(
+            name=slot,
+            namespace=NAMESPACE,
+            lifetime="detached",
+            num_cpus=0,
+            resources=_if_declared("call_slot", 1),
+            max_restarts=0,
+            max_task_retries=0,
+        )
+        .remote(slot, settings)
+    )
+
+
+def find_call_actors() -> dict[str, Any]:
+    """The handles of every call actor that lives, by slot."""
+    names = [n["name"] for n in list_named_actors(all_namespaces=True) if n["namespace"] == NAMESPACE]
+    return {n: ray.get_actor(n, namespace=NAMESPACE) for n in names if n.startswith(CALL_SLOT)}
+
+
+def kill(handle: Any) -> None:
+    """End an actor's process at once."""
+    ray.kill(handle)
+
+
+def _control(cls: type, name: str, settings: Settings) -> None:
+    ray.remote(cls).options(
+        name=name,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        num_cpus=0,
+        resources=_if_declared("control", CONTROL_SHARE),
+        max_restarts=-1,
+        max_task_retries=0,
+    ).remote(settings)
+
+
+def _if_declared(resource: str, amount: float) -> dict[str, float]:
+    """A cluster of somebody's own may not declare the resource; an actor that asked for it would wait for ever."""
+    return {resource: amount} if ray.cluster_resources().get(resource) else {}
+
+
+def kill_all() -> None:
+    """End every actor of this namespace; for a cluster that was started for one command."""
+    for slot in find_call_actors().values():
+        kill(slot)
+    for name in (BUDGET_POOL, RECORDS):
+        kill(ray.get_actor(name, namespace=NAMESPACE))

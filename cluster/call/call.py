@@ -1,0 +1,322 @@
+"""One phone call as it runs: a task tree around the core, from admission to the record.
+
+Rule of this file: it decides nothing. Everything that happens is given to `CallCore`, and every effect that comes back
+is carried out at once. Leaving `run()` means that nothing of the call is left: no room, no task, no session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import aiohttp
+
+from cluster import outcome as o
+from cluster.call import events as ev
+from cluster.call.account import Account
+from cluster.call.core import CallCore, Rules
+from cluster.call.line import CallerLine
+from cluster.call.live import LiveSession, LiveUnavailable
+from cluster.call.live_messages import Audio, BargeIn, GoingAway, LiveMessage, Resumable
+from cluster.call.phone import DialFailed, dial
+from cluster.call.prompts import Prompts
+from cluster.call.quality import resampler_quality
+from cluster.call.recording import Recorder
+from cluster.call.room import RoomLink, RoomUnreachable
+from cluster.call.sentence import unavailable_sentence
+from cluster.call.usage import UsageReport
+from cluster.call.voice import AgentVoice
+from cluster.messages import Assignment, CallEvent, CallRecord, Direction, Renewal, Verdict
+from cluster.outcome import Outcome, Result
+
+if TYPE_CHECKING:
+    from cluster.dispatch.rooms import LivekitRooms
+    from cluster.models import Model
+    from cluster.profiles import Profile
+    from cluster.settings import Settings
+
+STATS_EVERY_S = 5.0
+EVENTS_EVERY_S = 0.25
+"""Events are reported in batches: a live transcript needs no more, and each batch is one message."""
+
+
+class Upstream(Protocol):
+    """Where a call reports to. Neither method raises: a call outlives whoever listens."""
+
+    async def renew(self, renewal: Renewal) -> Verdict | None:
+        """Renew the lease; None where nobody answered."""
+
+    async def report(self, events: list[CallEvent]) -> bool:
+        """Hand over a batch of events; False where nobody took it, so that it is offered again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What a call process has ready before any call."""
+
+    settings: Settings
+    rooms: LivekitRooms
+    http: aiohttp.ClientSession
+    upstream: Upstream
+    slot: str
+    node: str
+
+
+class _Over(Exception):
+    """Ends the task tree; not an error."""
+
+
+class PhoneCall:
+    """One call. `run()` once; `feed()` and `hang_up()` while it runs."""
+
+    def __init__(self, assignment: Assignment, profile: Profile, model: Model, equipment: Equipment) -> None:
+        self._request = assignment.request
+        self._assignment = assignment
+        self._profile = profile
+        self._model = model
+        self._kit = equipment
+        self._started_at = time.time()
+        now = time.monotonic()
+        self._core = CallCore(_rules(assignment, profile), Prompts(profile.greeting.text, self._request.context), now)
+        self._account = Account(assignment, profile.model, equipment.slot, equipment.node, began=now)
+        self._link = RoomLink(self.feed, self._evicted)
+        self._voice = AgentVoice(lambda: self.feed(ev.PlayoutDrained()), self._on_played)
+        self._line = CallerLine(self._on_caller_pcm, self.feed)
+        self._live: LiveSession | None = None
+        recording = profile.audio.recording
+        self._recorder = Recorder(recording.url, self._request.call_id) if recording and recording.enabled else None
+        self._tasks = asyncio.TaskGroup()
+        self._over = asyncio.Event()
+        self._timer_changed = asyncio.Event()
+        self._joined = asyncio.Event()
+        self._line_is_open = asyncio.Event()
+        self._outcome = o.UNKNOWN
+        self._is_evicted = False
+
+    @property
+    def state(self) -> str:
+        """The leg's state, for people."""
+        return self._core.leg.value
+
+    def feed(self, event: ev.Event) -> None:
+        """Something happened. Decides and acts at once; never waits."""
+        self._act(self._core.handle(event, time.monotonic()))
+
+    def hang_up(self, outcome: Outcome) -> None:
+        """End the call now."""
+        self.feed(ev.HangUp(outcome))
+
+    async def run(self, sessions: Callable[[], Awaitable[LiveSession]]) -> CallRecord:
+        """Run the call to its end and return its record.
+
+        `sessions` gives the parked Live session or opens one; it may raise `LiveUnavailable`.
+        """
+        try:
+            async with self._tasks as tasks:
+                for part in self._parts(sessions):
+                    tasks.create_task(part)
+        except* _Over:
+            pass
+        except* Exception as errors:  # noqa: BLE001 - a bug of ours must not leave a caller in silence
+            self._outcome = Outcome(Result.OURS, "fault")
+            self._core.detail = f"fault in the call: {type(errors.exceptions[0]).__name__}"
+        finally:
+            await self._clean_up()
+        return self._account.record(
+            self._core, self._outcome, started_at=self._started_at, now=time.monotonic()
+        )
+
+    def _parts(self, sessions: Callable[[], Awaitable[LiveSession]]) -> Iterable[Coroutine[Any, Any, None]]:
+        yield self._end_when_over()
+        yield self._keep_time()
+        yield self._open_live(sessions)
+        yield self._join()
+        yield self._voice.play_for_ever()
+        yield self._line.listen_for_ever(self._link)
+        yield self._renew_for_ever()
+        yield self._report_for_ever()
+        yield self._watch_line_for_ever()
+        if self._recorder:
+            yield self._recorder.flush_for_ever()
+
+    async def _end_when_over(self) -> None:
+        await self._over.wait()
+        raise _Over
+
+    async def _keep_time(self) -> None:
+        """One timer, armed from the core's deadline."""
+        while True:
+            self._timer_changed.clear()
+            deadline = self._core.deadline()
+            try:
+                async with asyncio.timeout(None if deadline is None else max(0.0, deadline - time.monotonic())):
+                    await self._timer_changed.wait()
+            except TimeoutError:
+                self._act(self._core.tick(time.monotonic()))
+
+    async def _open_live(self, sessions: Callable[[], Awaitable[LiveSession]]) -> None:
+        try:
+            self._live = await sessions()
+        except LiveUnavailable as error:
+            self.feed(ev.LiveLost(o.LIVE_UNREACHABLE, str(error)))
+            return
+        self._live.attach(self._on_live)
+        self.feed(ev.LiveOpened())
+
+    async def _join(self) -> None:
+        try:
+            await self._link.join(self._kit.settings.livekit, self._request.room, self._request.identity)
+        except RoomUnreachable as error:
+            self._core.detail = str(error)
+            self.feed(ev.HangUp(o.ROOM_UNREACHABLE))
+            return
+        self._account.took("joined", time.monotonic())
+        self._joined.set()
+        if self._request.direction is Direction.OUTBOUND:
+            await self._dial()
+
+    async def _dial(self) -> None:
+        """The agent is in the room with an open session before the phone rings: whoever answers is heard at once."""
+        await self._line_is_open.wait()
+        self.feed(ev.Dialling())
+        try:
+            await dial(self._kit.http, self._kit.settings.livekit, self._kit.settings.dispatch, self._request)
+        except DialFailed as error:
+            self.feed(ev.PhoneGone(error.failure.outcome))
+            return
+        self._account.took("answered", time.monotonic())
+        self.feed(ev.PhoneAnswered())
+
+    async def _open_line(self) -> None:
+        await self._joined.wait()
+        if self._line_is_open.is_set():
+            return
+        publication = await self._link.publish(self._voice.track)
+        self._account.took("published", time.monotonic())
+        self._line_is_open.set()
+        await publication.wait_for_subscription()
+        self._account.took("audible", time.monotonic())
+
+    async def _say_unavailable(self) -> None:
+        await self._open_line()
+        self._voice.put(*unavailable_sentence(self._profile.unavailable_sentence))
+
+    async def _renew_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._assignment.renew_every_s)
+            verdict = await self._kit.upstream.renew(self._account.renewal(self._core, time.monotonic()))
+            spent = self._account.cost_usd_micros(self._core)
+            if verdict is Verdict.VOID:
+                self._evicted()
+            elif verdict is Verdict.WIND_DOWN or spent >= self._assignment.max_cost_usd_micros:
+                self.feed(ev.WindDown(o.MAX_COST))
+
+    async def _report_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(EVENTS_EVERY_S)
+            await self._report()
+
+    async def _report(self) -> None:
+        if (events := self._account.take_events()) and not await self._kit.upstream.report(events):
+            self._account.put_back(events)
+
+    async def _watch_line_for_ever(self) -> None:
+        """The room's statistics decide the resamplers' quality, from the next pause on."""
+        while True:
+            await asyncio.sleep(STATS_EVERY_S)
+            if (stats := await self._link.stats()) is not None:
+                mos = self._account.line(stats)
+                self._voice.quality = self._line.quality = resampler_quality(mos)
+                self._note("quality", mos=round(mos, 2), loss=round(stats.loss, 4), resampler=self._line.quality)
+
+    def _note(self, kind: str, **fields: Any) -> None:
+        self._account.note(kind, time.monotonic(), **fields)
+
+    def _on_live(self, message: LiveMessage) -> None:
+        match message:
+            case Audio(pcm, rate_hz):
+                ms = self._voice.put(pcm, rate_hz)
+                if ms is None:
+                    self._note("fault", what="reply-too-long")
+                else:
+                    self.feed(ev.AgentAudio(ms))
+            case BargeIn():
+                unheard_ms = self._voice.clear()
+                if self._recorder:
+                    self._recorder.silence_agent()
+                self.feed(ev.Interrupted(unheard_ms))
+            case UsageReport():
+                self._account.use(message)
+            case Resumable(handle):
+                self._account.resumption_handle = handle
+            case GoingAway(time_left_s):
+                self._note("live", state="going-away", time_left_s=time_left_s)
+            case _:
+                self.feed(message)
+
+    def _on_caller_pcm(self, pcm: bytes) -> None:
+        if self._live is not None and self._core.answered_at is not None:
+            self._live.send_audio(pcm)
+        if self._recorder:
+            self._recorder.caller(pcm)
+
+    def _on_played(self, pcm: bytes, rate_hz: int) -> None:
+        if self._recorder:
+            self._recorder.agent(pcm, rate_hz)
+
+    def _evicted(self) -> None:
+        """Another process holds this call now: fall silent, leave, settle nothing."""
+        self._is_evicted = True
+        self._outcome = o.LEASE_LOST
+        self._voice.clear()
+        self._over.set()
+
+    def _act(self, effects: Iterable[ev.Effect]) -> None:
+        for effect in effects:
+            self._carry_out(effect)
+        self._timer_changed.set()
+
+    def _carry_out(self, effect: ev.Effect) -> None:
+        match effect:
+            case ev.Note(kind, fields):
+                self._note(kind, **fields)
+            case ev.Prompt(text, respond) if self._live is not None:
+                self._live.send_text(text, respond=respond, as_realtime=self._model.trigger == "realtime_text")
+            case ev.AnswerTool(call_id, name, response) if self._live is not None:
+                self._live.send_tool_response(call_id, name, dict(response))
+            case ev.OpenLine():
+                self._tasks.create_task(self._open_line())
+            case ev.SayUnavailable():
+                self._tasks.create_task(self._say_unavailable())
+            case ev.Finish(outcome):
+                self._outcome = outcome
+                self._over.set()
+
+    async def _clean_up(self) -> None:
+        """Whatever happened, nobody is left in a room without an agent."""
+        if not self._is_evicted:
+            await self._kit.rooms.delete(self._request.room)
+        await self._link.leave()
+        await self._voice.aclose()
+        if self._recorder:
+            try:
+                self._account.recording_url = await self._recorder.save()
+            except OSError as error:
+                self._note("fault", what="recording", detail=type(error).__name__)
+        self._note("end", result=self._outcome.result.value, reason=self._outcome.reason)
+        await self._report()
+
+
+def _rules(assignment: Assignment, profile: Profile) -> Rules:
+    limits = profile.limits
+    return Rules(
+        max_duration_s=assignment.max_duration_s,
+        idle_reminder_s=limits.idle_reminder_s,
+        idle_reminders=limits.idle_reminders,
+        silence_s=limits.silence_s,
+        speak_first=profile.greeting.mode == "speak-first",
+        inbound=assignment.request.direction is Direction.INBOUND,
+    )

@@ -1,0 +1,375 @@
+"""One phone call as a machine: events in, effects out, time passed in.
+
+Rules of this file:
+1. It decides and does nothing: the shell (`cluster.call.call`) carries out every effect at once and in order.
+2. `now` is any clock in seconds that does not jump; `deadline()` says when `tick` wants to be called.
+3. An event that the state tables do not have raises `IllegalTransition` and changes nothing. A leg that ended stays
+   ended: what arrives after `Finish` is ignored, since a network has always something in flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from cluster import outcome as o
+from cluster.call import events as ev
+from cluster.call.prompts import Prompts
+from cluster.call.states import LEG, LIVE, PHASE, Leg, LegEvent, Live, LiveEvent, Phase, PhaseEvent, step
+from cluster.call.turns import Turns
+from cluster.messages import Line
+from cluster.outcome import Outcome
+
+SETUP_LIMIT_S = 45.0
+"""Longest wait for both ends of an inbound call; LiveKit's own ringing limit is longer, a caller's patience is not."""
+WRAP_UP_S = 15.0
+"""A goodbye takes a few seconds; the model is told this long before the hard end."""
+GOODBYE_LIMIT_S = 10.0
+"""After `end_call`, at most this much is still played."""
+AFTER_TOOL_QUIET_S = 1.5
+"""After `end_call` in silence, how long a goodbye may take to begin."""
+ANSWER_LIMIT_S = 6.0
+"""The caller's words were transcribed and no voice came for so long: the model is nudged, then given up."""
+TAIL_S = 0.35
+"""Between the last sample played and the hang-up: the jitter buffers on the way to the phone (measured 125 to 145 ms
+on loopback) must run empty, or the last word is cut."""
+
+
+class Timer(StrEnum):
+    """What a call waits for."""
+
+    SETUP = "setup"
+    WRAP_UP = "wrap-up"
+    HARD_END = "hard-end"
+    IDLE = "idle"
+    ANSWER = "answer"
+    GOODBYE = "goodbye"
+    TAIL = "tail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """The profile's rules for one call, resolved once, in seconds."""
+
+    max_duration_s: float
+    idle_reminder_s: float
+    idle_reminders: int
+    silence_s: float
+    speak_first: bool
+    inbound: bool
+    """Somebody is calling, and is told why nobody can talk; nobody is dialled to be told so."""
+
+
+class CallCore:
+    """The decisions of one call."""
+
+    def __init__(self, rules: Rules, prompts: Prompts, now: float) -> None:
+        self._rules = rules
+        self._prompts = prompts
+        self.started_at = now
+        self.leg = Leg.IDLE
+        self.live = Live.CONNECTING
+        self.phase = Phase.SETTING_UP
+        self.turns = Turns(started_at=now)
+        self.answered_at: float | None = None
+        self.latencies_ms: dict[str, list[float]] = {}
+        self.detail = ""
+        self._timers: dict[Timer, float] = {Timer.SETUP: now + SETUP_LIMIT_S}
+        self._effects: list[ev.Effect] = []
+        self._ending: Outcome | None = None
+        self._agent_speaking = False
+        self._goodbye_done = False
+        self._caller_speaking = False
+        self._caller_began_at: float | None = None
+        self._caller_ended_at: float | None = None
+        self._reminders = 0
+        self._quiet_s = 0.0
+        self._nudged = False
+
+    def handle(self, event: ev.Event, now: float) -> list[ev.Effect]:
+        """What follows from `event`, in the order in which it is to be done."""
+        if self.phase is Phase.OVER:
+            return []
+        _REACTIONS[type(event)](self, event, now)
+        return self._drain()
+
+    def deadline(self) -> float | None:
+        """When `tick` is due next, or None."""
+        return min(self._timers.values(), default=None)
+
+    def tick(self, now: float) -> list[ev.Effect]:
+        """Fire every timer that is due at `now`."""
+        for timer in [t for t, at in self._timers.items() if at <= now]:
+            if self._timers.pop(timer, None) is not None:
+                _TIMEOUTS[timer](self, now)
+        return self._drain()
+
+    def _drain(self) -> list[ev.Effect]:
+        effects, self._effects = self._effects, []
+        return effects
+
+    def _note(self, kind: str, **fields: Any) -> None:
+        self._effects.append(ev.Note(kind, fields))
+
+    def _measure(self, name: str, seconds: float) -> None:
+        self.latencies_ms.setdefault(name, []).append(seconds * 1000)
+        self._note("latency", name=name, ms=round(seconds * 1000, 1))
+
+    def _move_leg(self, event: LegEvent) -> None:
+        self.leg = step(LEG, self.leg, event)
+        self._note("leg", state=self.leg.value)
+
+    def _move_live(self, event: LiveEvent) -> None:
+        self.live = step(LIVE, self.live, event)
+        self._note("live", state=self.live.value)
+
+    def _move_phase(self, event: PhaseEvent) -> None:
+        self.phase = step(PHASE, self.phase, event)
+        self._note("phase", state=self.phase.value)
+
+    # The leg.
+
+    def _on_dialling(self, _event: ev.Event, now: float) -> None:
+        self._move_leg(LegEvent.DIAL)
+        if self.live is Live.READY:
+            # The dial has a limit of its own, the ringing timeout.
+            self._timers.pop(Timer.SETUP, None)
+
+    def _on_ringing(self, _event: ev.Event, now: float) -> None:
+        if self.leg in {Leg.IDLE, Leg.DIALLING}:
+            self._move_leg(LegEvent.RING)
+
+    def _on_answered(self, _event: ev.Event, now: float) -> None:
+        if self.leg is Leg.ANSWERED:
+            return
+        self._move_leg(LegEvent.ANSWER)
+        self.answered_at = now
+        self._connect(now)
+
+    def _on_gone(self, event: ev.PhoneGone, now: float) -> None:
+        self._move_leg(LegEvent.END)
+        # A goodbye under way is how the call ended, even if the caller put the phone down first.
+        self._finish(self._ending or event.outcome)
+
+    # The Live session.
+
+    def _on_live_opened(self, _event: ev.Event, now: float) -> None:
+        self._move_live(LiveEvent.SETUP)
+        self._effects.append(ev.OpenLine())
+        self._connect(now)
+
+    def _on_live_lost(self, event: ev.LiveLost, now: float) -> None:
+        self._move_live(LiveEvent.FAIL)
+        self.detail = event.detail
+        self._note("fault", what="live", detail=event.detail)
+        if self.phase is Phase.CLOSING:
+            return
+        self._move_phase(PhaseEvent.CLOSE)
+        self._ending = event.outcome
+        if self.leg in {Leg.IDLE, Leg.DIALLING} and not self._rules.inbound:
+            self._finish(event.outcome)
+            return
+        self._agent_speaking = True
+        self._goodbye_done = True
+        self._effects.append(ev.SayUnavailable())
+        self._timers = {Timer.GOODBYE: now + GOODBYE_LIMIT_S}
+
+    def _connect(self, now: float) -> None:
+        if self.leg is not Leg.ANSWERED or self.live is not Live.READY or self.phase is not Phase.SETTING_UP:
+            return
+        self._move_phase(PhaseEvent.CONNECTED)
+        max_s = self._rules.max_duration_s
+        self._timers = {
+            Timer.WRAP_UP: now + max(max_s - WRAP_UP_S, max_s / 2),
+            Timer.HARD_END: now + max_s,
+        }
+        self._effects.append(ev.Prompt(self._prompts.opening(), respond=self._rules.speak_first))
+        if not self._rules.speak_first:
+            self._listen(now)
+
+    # Speech.
+
+    def _on_agent_audio(self, event: ev.AgentAudio, now: float) -> None:
+        self.turns.agent_audio(event.ms)
+        self._nudged = False
+        for timer in (Timer.IDLE, Timer.ANSWER, Timer.TAIL):
+            self._timers.pop(timer, None)
+        if self._agent_speaking:
+            return
+        self._agent_speaking = True
+        if self.answered_at is not None and "first_audio" not in self.latencies_ms:
+            self._measure("first_audio", now - self.answered_at)
+        if self._caller_ended_at is not None:
+            self._measure("turn", now - self._caller_ended_at)
+        self._caller_ended_at = None
+
+    def _on_drained(self, _event: ev.Event, now: float) -> None:
+        self._agent_speaking = False
+        if self.phase is Phase.CLOSING:
+            self._timers[Timer.TAIL] = now + (TAIL_S if self._goodbye_done else AFTER_TOOL_QUIET_S)
+        elif self.phase is Phase.WRAPPING_UP and self._goodbye_done:
+            self._close(self._ending or o.AGENT_ENDED, now)
+        elif not self._caller_speaking:
+            self._listen(now)
+
+    def _on_agent_text(self, event: ev.AgentText, now: float) -> None:
+        self.turns.agent_text(event.text, now)
+        self._note("speaking", who="agent", text=event.text)
+
+    def _on_caller_text(self, event: ev.CallerText, now: float) -> None:
+        self.turns.caller_text(event.text, now)
+        self._note("speaking", who="caller", text=event.text)
+        self._caller_active()
+        if self.phase is Phase.TALKING and not self._agent_speaking:
+            self._timers[Timer.ANSWER] = now + ANSWER_LIMIT_S
+
+    def _on_interrupted(self, event: ev.Interrupted, now: float) -> None:
+        self._note("interrupted", unheard_ms=round(event.unheard_ms))
+        if self._caller_began_at is not None and self._agent_speaking:
+            self._measure("barge_in", now - self._caller_began_at)
+        self._agent_speaking = False
+        self._add_lines(self.turns.cut(event.unheard_ms))
+        if self.phase is Phase.CLOSING:
+            self._timers[Timer.TAIL] = now + AFTER_TOOL_QUIET_S
+
+    def _on_turn_done(self, _event: ev.Event, now: float) -> None:
+        self._timers.pop(Timer.ANSWER, None)
+        self._add_lines(self.turns.close())
+        if self.phase in {Phase.WRAPPING_UP, Phase.CLOSING}:
+            self._goodbye_done = True
+            if not self._agent_speaking:
+                self._on_drained(_event, now)
+
+    def _add_lines(self, lines: list[Line]) -> None:
+        for line in lines:
+            self._note("line", who=line.who, text=line.text, heard=line.heard)
+
+    def _on_caller_spoke(self, _event: ev.Event, now: float) -> None:
+        self._caller_speaking = True
+        self._caller_began_at = now
+        self._caller_ended_at = None
+        self._caller_active()
+
+    def _on_caller_paused(self, event: ev.CallerPaused, now: float) -> None:
+        self._caller_speaking = False
+        self._caller_began_at = None
+        self._caller_ended_at = now - event.ago_s
+        if not self._agent_speaking and self.phase is Phase.TALKING:
+            self._listen(self._caller_ended_at)
+
+    def _caller_active(self) -> None:
+        self._timers.pop(Timer.IDLE, None)
+        self._reminders = 0
+        self._quiet_s = 0.0
+
+    def _listen(self, now: float) -> None:
+        if self.phase is Phase.TALKING:
+            self._timers[Timer.IDLE] = now + self._rules.idle_reminder_s
+
+    # Endings.
+
+    def _on_tool(self, event: ev.ToolCalled, now: float) -> None:
+        self._note("tool", name=event.name)
+        if event.name != "end_call":
+            self._effects.append(ev.AnswerTool(event.id, event.name, {"error": f"there is no tool {event.name}"}))
+            return
+        self._effects.append(ev.AnswerTool(event.id, event.name, {"result": "the call ends after your goodbye"}))
+        if self.phase in {Phase.TALKING, Phase.WRAPPING_UP}:
+            self._close(self._ending or o.AGENT_ENDED, now)
+
+    def _on_hang_up(self, event: ev.HangUp, now: float) -> None:
+        self._finish(event.outcome)
+
+    def _on_wind_down(self, event: ev.WindDown, now: float) -> None:
+        if self.phase is Phase.SETTING_UP:
+            self._finish(event.outcome)
+        elif self.phase is Phase.TALKING:
+            self._wrap_up(event.outcome, self._prompts.time_is_up, now)
+
+    def _wrap_up(self, outcome: Outcome, text: str, now: float) -> None:
+        self._move_phase(PhaseEvent.WRAP_UP)
+        self._ending = outcome
+        self._goodbye_done = False
+        self._effects.append(ev.Prompt(text))
+        self._timers.pop(Timer.IDLE, None)
+        self._timers.pop(Timer.WRAP_UP, None)
+        self._timers[Timer.HARD_END] = min(self._timers.get(Timer.HARD_END, now + WRAP_UP_S), now + WRAP_UP_S)
+
+    def _close(self, outcome: Outcome, now: float) -> None:
+        self._move_phase(PhaseEvent.CLOSE)
+        self._ending = outcome
+        self._timers = {Timer.GOODBYE: now + GOODBYE_LIMIT_S}
+        if not self._agent_speaking:
+            self._timers[Timer.TAIL] = now + (TAIL_S if self._goodbye_done else AFTER_TOOL_QUIET_S)
+
+    def _finish(self, outcome: Outcome) -> None:
+        self._add_lines(self.turns.close())
+        self._move_phase(PhaseEvent.FINISH)
+        self._timers = {}
+        self._effects.append(ev.Finish(outcome))
+
+    # Timers.
+
+    def _setup_took_too_long(self, now: float) -> None:
+        if self.live is Live.CONNECTING:
+            self._on_live_lost(ev.LiveLost(o.LIVE_UNREACHABLE, "the Live session was not set up in time"), now)
+        else:
+            self._finish(o.CALLER_LEFT_EARLY)
+
+    def _time_is_nearly_up(self, now: float) -> None:
+        self._wrap_up(o.MAX_DURATION, self._prompts.time_is_up, now)
+
+    def _quiet_for_too_long(self, now: float) -> None:
+        self._quiet_s += self._rules.idle_reminder_s
+        if self._reminders >= self._rules.idle_reminders or self._quiet_s >= self._rules.silence_s:
+            self._wrap_up(o.SILENCE, self._prompts.nobody_there, now)
+            return
+        self._reminders += 1
+        self._note("idle", reminder=self._reminders)
+        self._effects.append(ev.Prompt(self._prompts.still_there))
+        self._listen(now)
+
+    def _no_answer_came(self, now: float) -> None:
+        if self._nudged:
+            self._on_live_lost(ev.LiveLost(o.LIVE_LOST, "the model stopped answering"), now)
+            return
+        self._nudged = True
+        self._note("fault", what="no-answer")
+        self._effects.append(ev.Prompt(self._prompts.answer_now))
+        self._timers[Timer.ANSWER] = now + ANSWER_LIMIT_S
+
+    def _end_now(self, now: float) -> None:
+        self._finish(self._ending or o.MAX_DURATION)
+
+
+_REACTIONS: dict[type, Callable[[CallCore, Any, float], None]] = {
+    ev.Dialling: CallCore._on_dialling,
+    ev.PhoneRinging: CallCore._on_ringing,
+    ev.PhoneAnswered: CallCore._on_answered,
+    ev.PhoneGone: CallCore._on_gone,
+    ev.LiveOpened: CallCore._on_live_opened,
+    ev.LiveLost: CallCore._on_live_lost,
+    ev.AgentAudio: CallCore._on_agent_audio,
+    ev.PlayoutDrained: CallCore._on_drained,
+    ev.AgentText: CallCore._on_agent_text,
+    ev.CallerText: CallCore._on_caller_text,
+    ev.Interrupted: CallCore._on_interrupted,
+    ev.TurnDone: CallCore._on_turn_done,
+    ev.ToolCalled: CallCore._on_tool,
+    ev.CallerSpoke: CallCore._on_caller_spoke,
+    ev.CallerPaused: CallCore._on_caller_paused,
+    ev.HangUp: CallCore._on_hang_up,
+    ev.WindDown: CallCore._on_wind_down,
+}
+
+_TIMEOUTS: dict[Timer, Callable[[CallCore, float], None]] = {
+    Timer.SETUP: CallCore._setup_took_too_long,
+    Timer.WRAP_UP: CallCore._time_is_nearly_up,
+    Timer.HARD_END: CallCore._end_now,
+    Timer.IDLE: CallCore._quiet_for_too_long,
+    Timer.ANSWER: CallCore._no_answer_came,
+    Timer.GOODBYE: CallCore._end_now,
+    Timer.TAIL: CallCore._end_now,
+}

@@ -1,0 +1,65 @@
+"""The caller's voice: from the room's track, through the resampler, to whoever listens."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from livekit import rtc
+
+from cluster.call import events as ev
+from cluster.call.live import INPUT_HZ
+from cluster.call.turns import SpeechMeter
+from cluster.call.voice import LINE_HZ, Resampler
+
+if TYPE_CHECKING:
+    from cluster.call.room import RoomLink
+
+FRAME_MS = 40
+"""Google recommends pieces of 20 to 40 ms; the longer ones halve the wake-ups."""
+
+
+class CallerLine:
+    """Reads the caller's track for as long as the call lasts, also when a reconnect gives it a new one."""
+
+    def __init__(self, on_pcm: Callable[[bytes], None], on_event: Callable[[ev.Event], None]) -> None:
+        """`on_pcm` gets every frame: 16-bit mono PCM at 16 kHz."""
+        self.quality = "LQ"
+        self._on_pcm = on_pcm
+        self._on_event = on_event
+        self._meter = SpeechMeter()
+
+    async def listen_for_ever(self, link: RoomLink) -> None:
+        """Frame by frame; the resampler keeps its state and changes its quality only in a pause."""
+        while True:
+            source = link.caller_track
+            track = await asyncio.shield(source)
+            stream = rtc.AudioStream.from_track(
+                track=track, sample_rate=LINE_HZ, num_channels=1, frame_size_ms=FRAME_MS
+            )
+            resampler = Resampler(LINE_HZ, INPUT_HZ, self.quality)
+            try:
+                async for event in stream:
+                    self._hear(resampler.feed(np.frombuffer(event.frame.data, np.int16)))
+                    if resampler.quality != self.quality and not self._meter.speaking:
+                        resampler = Resampler(LINE_HZ, INPUT_HZ, self.quality)
+                    if link.caller_track is not source:
+                        break
+            finally:
+                await stream.aclose()
+
+    def _hear(self, samples: np.ndarray[tuple[int], np.dtype[np.int16]]) -> None:
+        if not len(samples):
+            return
+        self._on_pcm(samples.tobytes())
+        now = time.monotonic()
+        level = samples.astype(np.float32)
+        was_speaking = self._meter.speaking
+        ended_at = self._meter.feed(float(np.sqrt(np.dot(level, level) / len(level))), now)
+        if ended_at is not None:
+            self._on_event(ev.CallerPaused(now - ended_at))
+        elif self._meter.speaking and not was_speaking:
+            self._on_event(ev.CallerSpoke())

@@ -1,0 +1,227 @@
+"""One Gemini Live session: set up, read by one task for ever, written to without waiting.
+
+A session can be set up long before its call (parked) and is then handed over inside the process. What it says while
+nobody listens is kept, so that a parked session's death is seen at once and not at the first word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import certifi
+from google import genai
+from google.genai import errors, types
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from cluster import outcome as o
+from cluster.call import events as ev
+from cluster.call.live_messages import LiveMessage, parse
+from cluster.call.live_setup import live_config
+from cluster.call.playout import UplinkQueue
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from google.genai.live import AsyncSession
+
+    from cluster.models import Model
+    from cluster.profiles import Profile
+    from cluster.settings import LiveSettings
+
+INPUT_HZ = 16_000
+INPUT_MIME = f"audio/pcm;rate={INPUT_HZ}"
+UPLINK_MAX_MS = 2_000
+"""A caller's last two seconds are worth sending late; more would only delay the answer."""
+CLOSE_TIMEOUT_S = 1
+"""The websockets default of 10 s would hold every hang-up for as long as a dead server does not answer."""
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+class LiveUnavailable(Exception):
+    """The session could not be set up; the message says why, without keys or tokens."""
+
+
+def make_client(settings: LiveSettings) -> genai.Client:
+    """The process's one client: a second one costs 80 ms of CPU for its TLS contexts (measured).
+
+    Keepalive pings are off, since Gemini's pongs come up to 30 s late and the default of 20 s kills live calls
+    (python-genai #2935). `v1beta` is the version that the Developer API documents for Live; 3.x would choose `v1`.
+    """
+    trust = ssl.create_default_context(cafile=settings.ca_file or certifi.where())
+    connect_args: dict[str, Any] = {
+        "ssl": trust,
+        "verify": trust,
+        "ping_interval": None,
+        "compression": None,
+        "close_timeout": CLOSE_TIMEOUT_S,
+        "open_timeout": settings.setup_timeout_s,
+        "max_size": None,
+    }
+    if urlsplit(settings.base_url or "").hostname in LOOPBACK:
+        connect_args["proxy"] = None
+    http = types.HttpOptions(
+        base_url=settings.base_url,
+        api_version=None if settings.use_vertex else "v1beta",
+        async_client_args=connect_args,
+        client_args={"verify": trust},
+    )
+    if settings.use_vertex:
+        return genai.Client(
+            vertexai=True,
+            project=settings.project,
+            location=settings.location,
+            credentials=_credentials(settings.credentials_file),
+            http_options=http,
+        )
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    return genai.Client(vertexai=False, api_key=key, http_options=http)
+
+
+def _credentials(file: Path | None) -> Any:
+    """Service account from a file, else whatever the machine has (application default credentials)."""
+    if file is None:
+        return None
+    from google.auth import load_credentials_from_file
+
+    credentials, _project = load_credentials_from_file(  # type: ignore[no-untyped-call]
+        str(file), scopes=["https://www.googleapis.com/auth/cloud-platform"]
+    )
+    return credentials
+
+
+class LiveSession:
+    """A set-up session. Made by `open_session`; closing that scope closes it."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self.session = session
+        self.opened_at = time.monotonic()
+        self.touched = False
+        """It carries something of a caller, so it must never serve another one."""
+        self.closed = False
+        self._uplink = UplinkQueue(frame_ms=20, max_ms=UPLINK_MAX_MS)
+        self._waiting = asyncio.Event()
+        self._sink: Callable[[LiveMessage], None] | None = None
+        self._backlog: list[LiveMessage] = []
+        self._texts: list[Callable[[], Any]] = []
+
+    def attach(self, sink: Callable[[LiveMessage], None]) -> None:
+        """From now on every message goes to `sink`, those that came before first."""
+        self._sink = sink
+        backlog, self._backlog = self._backlog, []
+        for message in backlog:
+            sink(message)
+
+    def detach(self) -> None:
+        """Nobody listens any more: the phone was not answered, and the session waits for another call."""
+        self._sink = None
+
+    def send_audio(self, pcm: bytes) -> None:
+        """Queue caller audio: 16-bit mono PCM at 16 kHz. Never waits; under back-pressure the oldest gives way."""
+        self.touched = True
+        self._uplink.put(pcm)
+        self._waiting.set()
+
+    def send_text(self, text: str, *, respond: bool, as_realtime: bool) -> None:
+        """Queue a text for the model; `as_realtime` for models that take no client content after setup."""
+        if as_realtime:
+            self._queue(lambda: self.session.send_realtime_input(text=text))
+        else:
+            turn = types.Content(role="user", parts=[types.Part(text=text)])
+            self._queue(lambda: self.session.send_client_content(turns=turn, turn_complete=respond))
+
+    def send_tool_response(self, call_id: str, name: str, response: dict[str, Any]) -> None:
+        """Queue the answer to a tool call."""
+        answer = types.FunctionResponse(id=call_id, name=name, response=response)
+        self._queue(lambda: self.session.send_tool_response(function_responses=[answer]))
+
+    def _queue(self, send: Callable[[], Any]) -> None:
+        self.touched = True
+        self._texts.append(send)
+        self._waiting.set()
+
+    def _deliver(self, message: LiveMessage) -> None:
+        if self._sink is None:
+            self._backlog.append(message)
+        else:
+            self._sink(message)
+
+    def _lost(self, detail: str) -> None:
+        self.closed = True
+        self._deliver(ev.LiveLost(o.LIVE_LOST, detail))
+
+    async def read_for_ever(self) -> None:
+        """The one reader. `receive()` ends after every turn, so it is entered again until the socket closes."""
+        while True:
+            try:
+                async for message in self.session.receive():
+                    for part in parse(message):
+                        self._deliver(part)
+            except TypeError:
+                # The SDK raises it for a message whose top-level keys it does not know; the session is fine.
+                continue
+            except (errors.APIError, ConnectionClosed) as error:
+                self._lost(describe(error))
+                return
+
+    async def write_for_ever(self) -> None:
+        """The one writer: control messages first, then all the audio that has gathered."""
+        with suppress(ConnectionClosed):
+            while True:
+                await self._waiting.wait()
+                self._waiting.clear()
+                texts, self._texts = self._texts, []
+                for send in texts:
+                    await send()
+                if pcm := self._uplink.take_all():
+                    await self.session.send_realtime_input(audio=types.Blob(data=pcm, mime_type=INPUT_MIME))
+
+
+@asynccontextmanager
+async def open_session(
+    client: genai.Client, profile: Profile, model: Model, setup_timeout_s: float
+) -> AsyncIterator[LiveSession]:
+    """Connect, set up and check one session; it is read and written until the scope ends.
+
+    Raises `LiveUnavailable` where the endpoint is unreachable, refuses, or does not finish the setup within
+    `setup_timeout_s` (the SDK itself would wait for ever).
+    """
+    async with AsyncExitStack() as scope:
+        try:
+            async with asyncio.timeout(setup_timeout_s):
+                session = await scope.enter_async_context(
+                    client.aio.live.connect(model=profile.model, config=live_config(profile, model))
+                )
+        except TimeoutError:
+            raise LiveUnavailable(f"no setup from the Live endpoint within {setup_timeout_s:g} s") from None
+        except (errors.APIError, InvalidStatus, OSError, ConnectionClosed, ValueError) as error:
+            raise LiveUnavailable(describe(error)) from None
+        except Exception as error:
+            if type(error).__module__.startswith("google.auth"):
+                raise LiveUnavailable(f"Google credentials: {type(error).__name__}") from None
+            raise
+        if session.setup_complete is None:
+            raise LiveUnavailable("the Live endpoint answered the setup with something else than setupComplete")
+        live = LiveSession(session)
+        tasks = [asyncio.create_task(live.read_for_ever()), asyncio.create_task(live.write_for_ever())]
+        try:
+            yield live
+        finally:
+            live.closed = True
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def describe(error: Exception) -> str:
+    """One line on a failure of the Live connection: code and the server's own reason, nothing of ours."""
+    if isinstance(error, errors.APIError):
+        return f"closed with {error.code}: {error.details or error.message or 'no reason given'}"
+    if isinstance(error, InvalidStatus):
+        return f"the upgrade was refused with HTTP {error.response.status_code}"
+    return f"{type(error).__name__}: {error}" if isinstance(error, OSError) else type(error).__name__

@@ -1,0 +1,53 @@
+"""The setup message of a Live session, from a profile and what its model allows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from google.genai import types
+
+if TYPE_CHECKING:
+    from cluster.models import Model
+    from cluster.profiles import Profile
+
+END_CALL = types.FunctionDeclaration(
+    name="end_call",
+    description="Hang up the phone. Say goodbye in the same turn; the caller hears it before the line closes.",
+)
+
+
+def live_config(profile: Profile, model: Model) -> types.LiveConnectConfig:
+    """A new configuration for every session: the SDK changes the one that it is given."""
+    audio = profile.audio
+    return types.LiveConnectConfig(
+        response_modalities=[types.Modality.AUDIO],
+        temperature=profile.temperature,
+        system_instruction=types.Content(parts=[types.Part(text=profile.instructions)], role="user"),
+        speech_config=types.SpeechConfig(
+            voice_config=types.VoiceConfig(prebuilt_voice_config=types.PrebuiltVoiceConfig(voice_name=profile.voice)),
+            language_code=profile.language,
+        ),
+        tools=[types.Tool(function_declarations=[END_CALL])] if "end_call" in profile.tools else None,
+        input_audio_transcription=types.AudioTranscriptionConfig(),
+        output_audio_transcription=types.AudioTranscriptionConfig(),
+        session_resumption=types.SessionResumptionConfig(),
+        realtime_input_config=types.RealtimeInputConfig(
+            automatic_activity_detection=types.AutomaticActivityDetection(
+                start_of_speech_sensitivity=types.StartSensitivity(
+                    f"START_SENSITIVITY_{audio.start_sensitivity.upper()}"
+                ),
+                end_of_speech_sensitivity=types.EndSensitivity(f"END_SENSITIVITY_{audio.end_sensitivity.upper()}"),
+                prefix_padding_ms=audio.vad_prefix_ms,
+                silence_duration_ms=audio.vad_silence_ms,
+            ),
+            activity_handling=(
+                types.ActivityHandling.START_OF_ACTIVITY_INTERRUPTS
+                if audio.interruptible
+                else types.ActivityHandling.NO_INTERRUPTION
+            ),
+        ),
+        context_window_compression=types.ContextWindowCompressionConfig(
+            trigger_tokens=profile.compression.trigger_tokens,
+            sliding_window=types.SlidingWindow(target_tokens=profile.compression.target_tokens),
+        ),
+    )

@@ -1,0 +1,173 @@
+"""The LiveKit room of one call: joining it, hearing the caller, being heard, and ending it.
+
+What is measured about LiveKit and shapes this file: a participant that leaves during somebody's full reconnect does so
+without a reason, so no reason is no leaving; an `AudioStream` does not end by itself; an agent that just leaves does not
+hang up, only deleting the room does; and LiveKit's errors carry the whole token, so none of them gets out of here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from livekit import api, rtc
+
+from cluster import outcome as o
+from cluster.call import events as ev
+from cluster.call.quality import LineStats
+from cluster.telephony.dialling import outcome_of_disconnect
+
+if TYPE_CHECKING:
+    from cluster.settings import LivekitSettings
+
+TOKEN_TTL_S = 6 * 3600
+"""Matters only while (re)connecting; longer than any call."""
+EMPTY_TIMEOUT_S = 60
+DEPARTURE_TIMEOUT_S = 20
+CALL_STATUS = "sip.callStatus"
+
+
+class RoomUnreachable(Exception):
+    """The room could not be joined; the message carries no token."""
+
+
+def agent_token(settings: LivekitSettings, room: str, identity: str) -> str:
+    """A token of kind agent for one room; joins exactly as the one of LiveKit's own job assignment does."""
+    grants = api.VideoGrants(
+        room_join=True,
+        room=room,
+        can_publish=True,
+        can_subscribe=True,
+        can_publish_data=True,
+        can_update_own_metadata=True,
+        agent=True,
+    )
+    limits = api.RoomConfiguration(empty_timeout=EMPTY_TIMEOUT_S, departure_timeout=DEPARTURE_TIMEOUT_S)
+    return (
+        api.AccessToken(settings.api_key, settings.api_secret.get_secret_value())
+        .with_identity(identity)
+        .with_kind("agent")
+        .with_ttl(timedelta(seconds=TOKEN_TTL_S))
+        .with_grants(grants)
+        .with_room_config(limits)
+        .to_jwt()
+    )
+
+
+class RoomLink:
+    """The agent's place in the room. Everything that happens there is told to `on_event`, in order."""
+
+    def __init__(self, on_event: Callable[[ev.Event], None], on_evicted: Callable[[], None]) -> None:
+        """`on_evicted` is called when another process took this identity over: fall silent, settle nothing."""
+        self._on_event = on_event
+        self._on_evicted = on_evicted
+        self._room = rtc.Room()
+        self._identity = ""
+        self._line_open = False
+        self._leaving = False
+        self.caller: rtc.RemoteParticipant | None = None
+        self.caller_track: asyncio.Future[rtc.RemoteAudioTrack] = asyncio.get_running_loop().create_future()
+        self._room.on("participant_connected", self._on_joined)
+        self._room.on("participant_disconnected", self._on_left)
+        self._room.on("participant_attributes_changed", self._on_attributes)
+        self._room.on("track_subscribed", self._on_track)
+        self._room.on("disconnected", self._on_disconnected)
+
+    async def join(self, settings: LivekitSettings, room: str, identity: str) -> None:
+        """Connect under `identity`. Raises `RoomUnreachable`."""
+        self._identity = identity
+        try:
+            await self._room.connect(settings.url, agent_token(settings, room, identity))
+        except rtc.ConnectError:
+            raise RoomUnreachable(f"could not join the room at {settings.url}; check the LiveKit keys") from None
+        for participant in list(self._room.remote_participants.values()):
+            self._on_joined(participant)
+
+    async def publish(self, track: rtc.LocalAudioTrack) -> rtc.LocalTrackPublication:
+        """Be audible. For an inbound SIP call, this is what answers the phone."""
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=True, red=False)
+        options.audio_encoding.max_bitrate = 32_000
+        publication = await self._room.local_participant.publish_track(track, options)
+        self._line_open = True
+        if self.caller is not None:
+            self._look_at(self.caller)
+        return publication
+
+    async def stats(self) -> LineStats | None:
+        """Loss, jitter and round trip of the caller's line, or None while nothing is known yet."""
+        if not self._room.isconnected():
+            return None
+        report = await self._room.get_rtc_stats()
+        received = [s.inbound_rtp.received for s in report.publisher_stats + report.subscriber_stats if s.HasField("inbound_rtp")]
+        pairs = [s.candidate_pair.candidate_pair for s in report.publisher_stats if s.HasField("candidate_pair")]
+        if not received:
+            return None
+        line = received[-1]
+        total = line.packets_received + max(0, line.packets_lost)
+        return LineStats(
+            loss=max(0, line.packets_lost) / total if total else 0.0,
+            jitter_ms=line.jitter * 1000,
+            rtt_ms=max((p.current_round_trip_time for p in pairs), default=0.0) * 1000,
+        )
+
+    async def leave(self) -> None:
+        """Disconnect this process; the room and the phone stay."""
+        self._leaving = True
+        with suppress(Exception):
+            await self._room.disconnect()
+
+    def _on_joined(self, participant: rtc.RemoteParticipant) -> None:
+        if participant.kind == rtc.ParticipantKind.PARTICIPANT_KIND_AGENT:
+            return
+        # After a full reconnect of the caller the same identity comes back with a new sid.
+        if self.caller is None or self.caller.identity == participant.identity:
+            self.caller = participant
+            self._look_at(participant)
+
+    def _on_attributes(self, _changed: dict[str, str], participant: rtc.Participant) -> None:
+        if self.caller is not None and participant.identity == self.caller.identity:
+            self._look_at(participant)
+
+    def _look_at(self, participant: rtc.Participant) -> None:
+        """Tell the call where the phone stands. A participant that is no phone has answered once it can hear us."""
+        status = participant.attributes.get(CALL_STATUS)
+        if status == "hangup":
+            self._on_event(ev.PhoneGone(o.CALLER_HUNG_UP))
+        elif status == "active" or (status is None and self._line_open):
+            self._on_event(ev.PhoneAnswered())
+        elif status in {"ringing", None}:
+            self._on_event(ev.PhoneRinging())
+
+    def _on_left(self, participant: rtc.RemoteParticipant) -> None:
+        if self.caller is None or participant.identity != self.caller.identity:
+            return
+        reason = participant.disconnect_reason
+        if reason is None:
+            return
+        answered = participant.attributes.get(CALL_STATUS) in {"active", "hangup", None}
+        ending = outcome_of_disconnect(rtc.DisconnectReason.Name(reason), answered)
+        if ending is not None:
+            self._on_event(ev.PhoneGone(ending))
+
+    def _on_track(
+        self, track: rtc.Track, _publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
+    ) -> None:
+        is_caller = self.caller is None or participant.identity == self.caller.identity
+        if isinstance(track, rtc.RemoteAudioTrack) and is_caller:
+            if self.caller_track.done():
+                self.caller_track = asyncio.get_running_loop().create_future()
+            self.caller_track.set_result(track)
+
+    def _on_disconnected(self, reason: int) -> None:
+        if self._leaving:
+            return
+        if reason == rtc.DisconnectReason.DUPLICATE_IDENTITY:
+            self._on_evicted()
+        elif reason in {rtc.DisconnectReason.ROOM_DELETED, rtc.DisconnectReason.PARTICIPANT_REMOVED}:
+            self._on_event(ev.PhoneGone(o.HUNG_UP_BY_API))
+        else:
+            self._on_event(ev.PhoneGone(o.CONNECTION_LOST))
+

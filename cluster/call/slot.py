@@ -1,0 +1,218 @@
+"""A process that serves one call at a time: what it keeps ready, and the Live session that waits in it.
+
+A warm Live session is a socket of this process and can't be handed to another one, so the pool lends the process. A
+session that has carried anything of a caller is closed after the call; one that has not (busy, no answer) waits on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+from livekit import rtc
+
+from cluster import outcome as o
+from cluster.call.call import Equipment, PhoneCall, Upstream
+from cluster.call.live import LiveSession, LiveUnavailable, make_client, open_session
+from cluster.call.voice import LINE_HZ
+from cluster.dispatch.rooms import LivekitRooms
+from cluster.messages import ActorStatus, Assignment, CallRecord
+from cluster.models import load_models
+from cluster.outcome import Outcome
+from cluster.profiles import Profile, load_profiles
+
+if TYPE_CHECKING:
+    from cluster.settings import Settings
+
+
+@dataclass(slots=True)
+class _Parked:
+    """A set-up Live session of one profile, and the scope that closes it."""
+
+    profile: Profile
+    session: LiveSession
+    scope: AsyncExitStack
+
+
+class CallSlot:
+    """Parks, serves one call, parks again. Every method may be called at any time."""
+
+    def __init__(self, slot: str, node: str, settings: Settings, upstream: Upstream) -> None:
+        self._slot = slot
+        self._node = node
+        self._settings = settings
+        self._upstream = upstream
+        self._models = load_models()
+        self._profiles = load_profiles(settings.profiles_dir, self._models)
+        self._client = make_client(settings.live)
+        self._kit: Equipment | None = None
+        self._parked: _Parked | None = None
+        self._parking = asyncio.Lock()
+        self._call: PhoneCall | None = None
+        self._assignment: Assignment | None = None
+        self._running: asyncio.Task[CallRecord] | None = None
+        self._born = time.monotonic()
+        self._calls_served = 0
+
+    async def prepare(self, profile_name: str) -> str:
+        """Have a fresh Live session of that profile set up; returns "" or why it could not be.
+
+        The new session is there before the old one goes, and a young, living and untouched one simply stays.
+        """
+        async with self._parking:
+            await self._equip()
+            if self._running is not None and not self._running.done():
+                return "a call is running"
+            self._forget()
+            profile = self._profiles.get(profile_name)
+            if profile is None:
+                return f"there is no profile {profile_name!r}"
+            if self._is_fresh(profile):
+                return ""
+            try:
+                parked = await self._open(profile)
+            except LiveUnavailable as error:
+                await self._unpark()
+                return str(error)
+            await self._unpark()
+            self._parked = parked
+            return ""
+
+    async def start(self, assignment: Assignment) -> None:
+        """Begin the call and return; `wait()` returns its record."""
+        await self._equip()
+        self._assignment = assignment
+        self._running = asyncio.create_task(self._serve(assignment), name="call")
+
+    async def wait(self) -> CallRecord:
+        """Return when the call has ended; the same record again until the slot is prepared anew."""
+        if self._running is None:
+            message = f"{self._slot} has no call to wait for; start() one first"
+            raise RuntimeError(message)
+        return await asyncio.shield(self._running)
+
+    def hang_up(self, outcome: Outcome) -> bool:
+        """End the running call; False where there is none."""
+        if self._call is None:
+            return False
+        self._call.hang_up(outcome)
+        return True
+
+    def status(self) -> ActorStatus:
+        """This slot's account of itself."""
+        parked, held = self._parked, self._assignment
+        return ActorStatus(
+            slot=self._slot,
+            state=self._state(),
+            profile=parked.profile.name if parked else "",
+            parked_s=time.monotonic() - parked.session.opened_at if parked else 0.0,
+            calls_served=self._calls_served,
+            age_s=time.monotonic() - self._born,
+            memory_mb=memory_mb(),
+            node=self._node,
+            pid=os.getpid(),
+            call_id=held.request.call_id if held else "",
+            lease_id=held.lease_id if held else "",
+            fencing_token=held.fencing_token if held else 0,
+        )
+
+    async def release(self) -> None:
+        """Close everything; the process can be ended afterwards."""
+        if self._call is not None:
+            self._call.hang_up(o.DRAINING)
+        if self._running is not None:
+            await asyncio.wait([self._running])
+        await self._unpark()
+        if self._kit is not None:
+            await self._kit.rooms.close()
+            await self._kit.http.close()
+        await self._client.aio.aclose()
+
+    def _state(self) -> str:
+        if self._running is not None:
+            return "ended" if self._running.done() else "busy"
+        return "parked" if self._parked is not None and not self._parked.session.closed else "cold"
+
+    async def _equip(self) -> None:
+        """Once per process: the clients, and LiveKit's engine, whose first use is slow."""
+        if self._kit is not None:
+            return
+        settings = self._settings
+        self._kit = Equipment(
+            settings=settings,
+            rooms=LivekitRooms(
+                settings.livekit.url, settings.livekit.api_key, settings.livekit.api_secret.get_secret_value()
+            ),
+            http=aiohttp.ClientSession(),
+            upstream=self._upstream,
+            slot=self._slot,
+            node=self._node,
+        )
+        await rtc.AudioSource(LINE_HZ, 1).aclose()
+
+    async def _serve(self, assignment: Assignment) -> CallRecord:
+        assert self._kit is not None  # noqa: S101 - start() equips first
+        profile = self._profiles[assignment.request.profile]
+        self._call = PhoneCall(assignment, profile, self._models[profile.model], self._kit)
+        try:
+            return await self._call.run(lambda: self._session_for(profile))
+        finally:
+            self._call = None
+            self._calls_served += 1
+            if self._parked is not None:
+                self._parked.session.detach()
+                if self._parked.session.touched:
+                    await self._unpark()
+
+    async def _session_for(self, profile: Profile) -> LiveSession:
+        """The parked session where it fits, else a new one. Raises `LiveUnavailable`."""
+        if self._parked is None or self._parked.session.closed or self._parked.profile != profile:
+            await self._unpark()
+            self._parked = await self._open(profile)
+        return self._parked.session
+
+    async def _open(self, profile: Profile) -> _Parked:
+        scope = AsyncExitStack()
+        session = await scope.enter_async_context(
+            open_session(self._client, profile, self._models[profile.model], self._settings.live.setup_timeout_s)
+        )
+        return _Parked(profile, session, scope)
+
+    def _is_fresh(self, profile: Profile) -> bool:
+        parked = self._parked
+        return (
+            parked is not None
+            and parked.profile == profile
+            and not parked.session.closed
+            and not parked.session.touched
+            and time.monotonic() - parked.session.opened_at < self._settings.pool.parked_max_age_s
+        )
+
+    async def _unpark(self) -> None:
+        if self._parked is not None:
+            parked, self._parked = self._parked, None
+            await parked.scope.aclose()
+
+    def _forget(self) -> None:
+        """Nothing of the last caller stays in this process."""
+        self._running = None
+        self._assignment = None
+        gc.collect()
+
+
+def memory_mb() -> float:
+    """The process's proportional share of memory (PSS) in MB; its resident size where the kernel does not say."""
+    try:
+        rollup = Path("/proc/self/smaps_rollup").read_text(encoding="ascii")
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) * 1.024 / 1000

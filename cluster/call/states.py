@@ -1,0 +1,135 @@
+"""The two state machines of a call, as tables: its phone leg and its Live session.
+
+Rules of this file:
+1. Every state and every transition of a call is written here, and nowhere else.
+2. An event that a table does not have for the state raises `IllegalTransition` and changes nothing.
+3. This file does not know what causes an event or what follows from a state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TypeVar
+
+S = TypeVar("S", bound=StrEnum)
+E = TypeVar("E", bound=StrEnum)
+Table = Mapping[S, Mapping[E, S]]
+
+
+class IllegalTransition(Exception):
+    """An event arrived that its machine does not have in this state: a bug, never bad luck."""
+
+    def __init__(self, state: StrEnum, event: StrEnum) -> None:
+        super().__init__(f"{type(state).__name__} has no {event.name} while {state.name}")
+        self.state = state
+        self.event = event
+
+
+def step(table: Table[S, E], state: S, event: E) -> S:
+    """The state that follows `event`, or `IllegalTransition`."""
+    try:
+        return table[state][event]
+    except KeyError:
+        raise IllegalTransition(state, event) from None
+
+
+class Leg(StrEnum):
+    """The phone's connection, in SIP's own words."""
+
+    IDLE = "idle"
+    DIALLING = "dialling"
+    RINGING = "ringing"
+    ANSWERED = "answered"
+    ENDED = "ended"
+
+
+class LegEvent(StrEnum):
+    """What moves the leg."""
+
+    DIAL = "dial"
+    RING = "ring"
+    ANSWER = "answer"
+    END = "end"
+
+
+LEG: Table[Leg, LegEvent] = {
+    Leg.IDLE: {
+        LegEvent.DIAL: Leg.DIALLING,
+        LegEvent.RING: Leg.RINGING,
+        LegEvent.ANSWER: Leg.ANSWERED,
+        LegEvent.END: Leg.ENDED,
+    },
+    Leg.DIALLING: {LegEvent.RING: Leg.RINGING, LegEvent.ANSWER: Leg.ANSWERED, LegEvent.END: Leg.ENDED},
+    Leg.RINGING: {LegEvent.ANSWER: Leg.ANSWERED, LegEvent.END: Leg.ENDED},
+    Leg.ANSWERED: {LegEvent.END: Leg.ENDED},
+    Leg.ENDED: {},
+}
+
+
+class Live(StrEnum):
+    """The Gemini Live session."""
+
+    CLOSED = "closed"
+    CONNECTING = "connecting"
+    READY = "ready"
+    RESUMING = "resuming"
+    GONE = "gone"
+
+
+class LiveEvent(StrEnum):
+    """What moves the Live session."""
+
+    CONNECT = "connect"
+    SETUP = "setup"
+    ROTATE = "rotate"
+    FAIL = "fail"
+    CLOSE = "close"
+
+
+LIVE: Table[Live, LiveEvent] = {
+    Live.CLOSED: {LiveEvent.CONNECT: Live.CONNECTING},
+    Live.CONNECTING: {LiveEvent.SETUP: Live.READY, LiveEvent.FAIL: Live.GONE, LiveEvent.CLOSE: Live.CLOSED},
+    Live.READY: {LiveEvent.ROTATE: Live.RESUMING, LiveEvent.FAIL: Live.GONE, LiveEvent.CLOSE: Live.CLOSED},
+    Live.RESUMING: {LiveEvent.SETUP: Live.READY, LiveEvent.FAIL: Live.GONE, LiveEvent.CLOSE: Live.CLOSED},
+    Live.GONE: {LiveEvent.CLOSE: Live.CLOSED},
+}
+
+
+class Phase(StrEnum):
+    """Where the call as a whole stands; follows from both machines and from how it is to end."""
+
+    SETTING_UP = "setting-up"
+    """Not both of the leg and the Live session are there yet."""
+    TALKING = "talking"
+    WRAPPING_UP = "wrapping-up"
+    """The model was told to say goodbye."""
+    CLOSING = "closing"
+    """The ending is decided; what is still queued is played out."""
+    OVER = "over"
+
+
+class PhaseEvent(StrEnum):
+    """What moves the phase."""
+
+    CONNECTED = "connected"
+    WRAP_UP = "wrap-up"
+    CLOSE = "close"
+    FINISH = "finish"
+
+
+PHASE: Table[Phase, PhaseEvent] = {
+    Phase.SETTING_UP: {
+        PhaseEvent.CONNECTED: Phase.TALKING,
+        PhaseEvent.CLOSE: Phase.CLOSING,
+        PhaseEvent.FINISH: Phase.OVER,
+    },
+    Phase.TALKING: {
+        PhaseEvent.WRAP_UP: Phase.WRAPPING_UP,
+        PhaseEvent.CLOSE: Phase.CLOSING,
+        PhaseEvent.FINISH: Phase.OVER,
+    },
+    Phase.WRAPPING_UP: {PhaseEvent.CLOSE: Phase.CLOSING, PhaseEvent.FINISH: Phase.OVER},
+    Phase.CLOSING: {PhaseEvent.FINISH: Phase.OVER},
+    Phase.OVER: {},
+}

@@ -1,0 +1,225 @@
+"""What actors say to each other: frozen, small, versioned.
+
+Rules of this file:
+1. Nothing here has behaviour beyond reading its own fields.
+2. A monotonic time never crosses a process: messages carry durations, or UTC seconds in `*_at`.
+3. Fields marked ``# pii`` hold personal data, those marked ``# secret`` a credential: both are kept out of
+   `repr`, so that no log line or traceback can carry them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from cluster.outcome import Outcome
+
+MESSAGE_VERSION = 1
+"""Raised when a field changes its meaning; actors of two versions never share a cluster's pool."""
+
+
+class Direction(StrEnum):
+    """Who placed the call, seen from the trunk."""
+
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRequest:
+    """One wish for a call, as it reaches admission. The same `request_id` is the same wish."""
+
+    request_id: str
+    """Idempotency key, unique within the tenant; for inbound calls `room:<room sid>`."""
+    call_id: str
+    tenant: str
+    direction: Direction
+    profile: str
+    room: str
+    """Name of the LiveKit room. Outbound: created by the call actor. Inbound: exists already."""
+    identity: str
+    """The agent's participant identity; a takeover joins under the same one."""
+    to: str = field(default="", repr=False)  # pii: E.164
+    from_: str = field(default="", repr=False)  # pii: E.164
+    context: Mapping[str, str] = field(default_factory=dict, repr=False)  # pii: fills the profile's {variables}
+    priority: int = 0
+    """Higher is served first."""
+    max_duration_s: float | None = None
+    """Tightens the profile's limit, never widens it."""
+    max_cost_usd_micros: int | None = None
+    body_sha256: str = ""
+    """Of the HTTP body. Admission refuses a known `request_id` with another one, as `policy/idempotency-key-reused`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """What a call actor is told to do: one request with everything resolved once, at admission."""
+
+    request: CallRequest
+    lease_id: str
+    fencing_token: int
+    """Grows with every holder of this call's lease; an older one settles nothing."""
+    max_duration_s: float
+    max_cost_usd_micros: int
+    reserved_usd_micros: int
+    renew_every_s: float
+    lease_ttl_s: float
+    """Without a renewal for this long the lease is void, and the call must end by itself."""
+    version: int = MESSAGE_VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """The call may go on: money is reserved and an actor is on its way into the room."""
+
+    call_id: str
+    lease_id: str
+    warm: bool
+    """False: no parked actor was there, a cold one was started (3 to 4 s)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Not now, but the same request may succeed after `retry_after_s`."""
+
+    outcome: Outcome
+    retry_after_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """No, and why. `retry_after_s` is None where waiting would not help."""
+
+    outcome: Outcome
+    detail: str
+    """One sentence for the person who sent the request."""
+    retry_after_s: float | None = None
+
+
+Admission = Admitted | Wait | Refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one call so far, summed over every generation of every connection, by modality."""
+
+    text_in: int = 0
+    audio_in: int = 0
+    text_out: int = 0
+    """Includes thoughts, which are billed at the text output rate."""
+    audio_out: int = 0
+    transcript_chars: int = 0
+    """Length of the transcripts; they are billed as output text but not reported, so they are estimated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewal:
+    """A call's heartbeat: renews the lease and settles what was used so far."""
+
+    lease_id: str
+    fencing_token: int
+    usage: Usage
+    cost_usd_micros: int
+    talk_s: float
+    """Seconds since the leg was answered."""
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """What another actor needs to go on with this call."""
+
+    resumption_handle: str = field(default="", repr=False)  # secret: restores the whole conversation
+    transcript: tuple[Line, ...] = field(default=(), repr=False)  # pii
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One utterance of the transcript."""
+
+    who: str
+    """`caller` or `agent`."""
+    text: str = field(repr=False)  # pii
+    at_s: float
+    """Seconds since the call began."""
+    heard: bool = True
+    """False where a barge-in cut this sentence, so that the caller heard only a part of it."""
+
+
+class Verdict(StrEnum):
+    """The answer to a renewal."""
+
+    CONTINUE = "continue"
+    WIND_DOWN = "wind-down"
+    """Say goodbye and end: money or a limit is used up."""
+    VOID = "void"
+    """This holder lost the lease: fall silent, leave, settle nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallEvent:
+    """One thing that happened in a call, for its timeline, its transcript and the live feed."""
+
+    call_id: str
+    kind: str
+    """`state`, `line`, `tool`, `quality`, `fault`, `latency` …: see `cluster.call.core`."""
+    at_s: float
+    """Seconds since the call began."""
+    fields: Mapping[str, Any] = field(default_factory=dict, repr=False)  # pii
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """The one row per call (CDR). Written once, by `BudgetPool`, when the call is over."""
+
+    call_id: str
+    request_id: str
+    tenant: str
+    direction: Direction
+    profile: str
+    model: str
+    room: str
+    slot: str
+    """Name of the call actor that held it last."""
+    node: str
+    outcome: Outcome
+    started_at: float
+    """UTC seconds."""
+    answered_s: float | None
+    """Seconds from the start to the answer; None if it was never answered."""
+    duration_s: float
+    talk_s: float
+    cost_usd_micros: int
+    usage: Usage
+    timings_ms: Mapping[str, float]
+    """`dial`, `ring`, `join`, `first_audio`, `turn_p50`, `barge_in_p50` …, those that were measured."""
+    quality: Mapping[str, float]
+    to: str = field(default="", repr=False)  # pii
+    from_: str = field(default="", repr=False)  # pii
+    transcript: tuple[Line, ...] = field(default=(), repr=False)  # pii
+    recording_url: str = field(default="", repr=False)  # pii
+    detail: str = ""
+    """One sentence on what went wrong, without personal data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorStatus:
+    """A call actor's own account of itself; what `BudgetPool` re-attaches by after a restart."""
+
+    slot: str
+    state: str
+    """`cold`, `parking`, `parked`, `busy`, `ended`."""
+    profile: str
+    parked_s: float
+    """Age of the parked Live session."""
+    calls_served: int
+    age_s: float
+    memory_mb: float
+    """PSS of the process, in MB (10^6 bytes)."""
+    node: str
+    pid: int
+    call_id: str = ""
+    lease_id: str = ""
+    fencing_token: int = 0

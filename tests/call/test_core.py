@@ -1,0 +1,349 @@
+"""The call machine: stories as events and the effects that follow, and a search for stories that break it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from cluster import outcome as o
+from cluster.call import core as c
+from cluster.call import events as ev
+from cluster.call.prompts import Prompts
+from cluster.call.states import IllegalTransition, Leg, Live, Phase
+from cluster.outcome import Outcome
+
+RULES = c.Rules(
+    max_duration_s=600, idle_reminder_s=10, idle_reminders=2, silence_s=40, speak_first=True, inbound=True
+)
+PROMPTS = Prompts(greeting="Greet the caller.", variables={"name": "Ana"})
+
+
+class Story:
+    """A call that is told event by event; collects what it wants done."""
+
+    def __init__(self, rules: c.Rules = RULES) -> None:
+        self.now = 100.0
+        self.core = c.CallCore(rules, PROMPTS, self.now)
+        self.effects: list[ev.Effect] = []
+
+    def tell(self, *events: ev.Event, after_s: float = 0.1) -> list[ev.Effect]:
+        """The events happen, each `after_s` after the one before; returns the effects other than notes."""
+        start = len(self.effects)
+        for event in events:
+            self.pass_time(after_s)
+            self.effects += self.core.handle(event, self.now)
+        return [e for e in self.effects[start:] if not isinstance(e, ev.Note)]
+
+    def pass_time(self, seconds: float) -> list[ev.Effect]:
+        """Time passes and every timer fires when it is due; returns the effects other than notes."""
+        start, end = len(self.effects), self.now + seconds
+        while (due := self.core.deadline()) is not None and due <= end:
+            self.now = max(self.now, due)
+            self.effects += self.core.tick(self.now)
+        self.now = end
+        return [e for e in self.effects[start:] if not isinstance(e, ev.Note)]
+
+    def talking(self) -> Story:
+        """Both ends are there."""
+        self.tell(ev.LiveOpened(), ev.PhoneAnswered())
+        return self
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended, if it did."""
+        endings = [e.outcome for e in self.effects if isinstance(e, ev.Finish)]
+        assert len(endings) <= 1
+        return endings[0] if endings else None
+
+    def notes(self, kind: str) -> list[dict[str, object]]:
+        """The timeline's entries of one kind."""
+        return [dict(e.fields) for e in self.effects if isinstance(e, ev.Note) and e.kind == kind]
+
+
+def test_an_inbound_call_is_answered_once_the_model_is_ready_and_greeted_once_the_phone_is() -> None:
+    """Publishing the track is what answers, so it waits for the Live session and nothing else."""
+    story = Story()
+    assert story.tell(ev.PhoneRinging()) == []
+    assert story.tell(ev.LiveOpened()) == [ev.OpenLine()]
+    (prompt,) = story.tell(ev.PhoneAnswered())
+    assert prompt == ev.Prompt(PROMPTS.opening(), respond=True)
+    assert "{name} is: Ana" in PROMPTS.opening()
+
+
+def test_a_profile_that_waits_sends_the_facts_without_asking_for_speech() -> None:
+    """`wait` greetings leave the first word to the caller."""
+    story = Story(replace(RULES, speak_first=False))
+    assert story.tell(ev.LiveOpened(), ev.PhoneAnswered())[-1] == ev.Prompt(PROMPTS.opening(), respond=False)
+
+
+def test_an_outbound_call_that_is_busy_ends_with_the_carriers_word() -> None:
+    """Nothing is said to the model, so that its session can serve another call."""
+    story = Story()
+    assert story.tell(ev.LiveOpened(), ev.Dialling(), ev.PhoneGone(o.BUSY)) == [ev.OpenLine(), ev.Finish(o.BUSY)]
+    assert story.core.leg is Leg.ENDED
+
+
+def test_the_models_goodbye_is_played_out_before_the_line_closes() -> None:
+    """`end_call` is answered, the rest of the goodbye is heard, and the tail runs through the jitter buffers."""
+    story = Story().talking()
+    story.tell(ev.AgentAudio(800), ev.AgentText("Goodbye."))
+    (answer,) = story.tell(ev.ToolCalled("1", "end_call"))
+    assert isinstance(answer, ev.AnswerTool)
+    story.tell(ev.AgentAudio(500), ev.TurnDone())
+    assert story.pass_time(2) == []
+    story.tell(ev.PlayoutDrained())
+    assert story.pass_time(c.TAIL_S) == [ev.Finish(o.AGENT_ENDED)]
+
+
+def test_end_call_before_the_goodbye_waits_for_it() -> None:
+    """A model that calls the tool first gets time to begin its goodbye."""
+    story = Story().talking()
+    story.tell(ev.ToolCalled("1", "end_call"))
+    assert story.pass_time(1.0) == []
+    story.tell(ev.AgentAudio(700))
+    assert story.pass_time(3) == []
+    story.tell(ev.TurnDone(), ev.PlayoutDrained())
+    assert story.pass_time(c.TAIL_S) == [ev.Finish(o.AGENT_ENDED)]
+
+
+def test_end_call_in_silence_ends_soon() -> None:
+    """No goodbye comes: the call ends all the same."""
+    story = Story().talking()
+    story.tell(ev.ToolCalled("1", "end_call"))
+    assert story.pass_time(c.AFTER_TOOL_QUIET_S) == [ev.Finish(o.AGENT_ENDED)]
+
+
+def test_a_goodbye_without_end_is_cut() -> None:
+    """A model that never stops talking is cut after the limit."""
+    story = Story().talking()
+    story.tell(ev.ToolCalled("1", "end_call"))
+    for _ in range(30):
+        story.tell(ev.AgentAudio(500), after_s=0.5)
+    assert story.outcome == o.AGENT_ENDED
+
+
+def test_a_caller_who_hangs_up_during_the_goodbye_does_not_change_how_it_ended() -> None:
+    """The first decision about the ending stands."""
+    story = Story().talking()
+    story.tell(ev.AgentAudio(500), ev.ToolCalled("1", "end_call"), ev.PhoneGone(o.CALLER_HUNG_UP))
+    assert story.outcome == o.AGENT_ENDED
+
+
+def test_an_unknown_tool_is_answered_with_an_error() -> None:
+    """An unanswered call would block the session."""
+    story = Story().talking()
+    (answer,) = story.tell(ev.ToolCalled("7", "launch"))
+    assert answer == ev.AnswerTool("7", "launch", {"error": "there is no tool launch"})
+    assert story.outcome is None
+
+
+def test_barge_in_keeps_what_was_heard_and_measures_the_cut() -> None:
+    """The line says what the caller heard; the time from the first sound to the cut is noted."""
+    story = Story().talking()
+    story.tell(ev.AgentAudio(1_000), ev.AgentText("one two three four"))
+    story.tell(ev.CallerSpoke())
+    story.tell(ev.Interrupted(unheard_ms=500), after_s=0.12)
+    assert story.notes("line") == [{"who": "agent", "text": "one two", "heard": False}]
+    assert story.core.latencies_ms["barge_in"] == [pytest.approx(120)]
+
+
+def test_turn_latency_is_from_the_end_of_speech_to_the_first_sound() -> None:
+    """The end of speech is dated back by the meter's hangover."""
+    story = Story().talking()
+    story.tell(ev.AgentAudio(100), ev.TurnDone(), ev.PlayoutDrained(), ev.CallerSpoke())
+    story.tell(ev.CallerPaused(ago_s=0.3))
+    story.tell(ev.AgentAudio(100), after_s=0.2)
+    assert story.core.latencies_ms["turn"] == [pytest.approx(500)]
+    assert "first_audio" in story.core.latencies_ms
+
+
+def test_a_silent_caller_is_asked_and_then_left() -> None:
+    """Two reminders, then a goodbye; the outcome says that the caller was silent."""
+    story = Story().talking()
+    story.tell(ev.AgentAudio(100), ev.TurnDone(), ev.PlayoutDrained())
+    for _ in range(2):
+        assert story.pass_time(10.1) == [ev.Prompt(PROMPTS.still_there)]
+        story.tell(ev.AgentAudio(100), ev.TurnDone(), ev.PlayoutDrained())
+    assert story.pass_time(10.1) == [ev.Prompt(PROMPTS.nobody_there)]
+    story.tell(ev.AgentAudio(100), ev.TurnDone(), ev.PlayoutDrained())
+    story.pass_time(c.TAIL_S)
+    assert story.outcome == o.SILENCE
+
+
+def test_a_word_from_the_caller_starts_the_silence_anew() -> None:
+    """Reminders count only from the caller's last word."""
+    story = Story().talking()
+    story.tell(ev.PlayoutDrained())
+    story.pass_time(10.1)
+    story.tell(ev.CallerSpoke(), ev.CallerText("hello"), ev.CallerPaused(0.3))
+    story.tell(ev.AgentAudio(100), ev.TurnDone(), ev.PlayoutDrained())
+    assert story.pass_time(9) == []
+    assert story.pass_time(2) == [ev.Prompt(PROMPTS.still_there)]
+    story.tell(ev.AgentAudio(100), ev.TurnDone(), ev.PlayoutDrained())
+    assert story.pass_time(11) == [ev.Prompt(PROMPTS.still_there)]
+
+
+def test_the_longest_call_ends_politely_and_in_time() -> None:
+    """The model is told 15 s before; a model that goes on is cut at the limit."""
+    story = Story().talking()
+    story.tell(ev.AgentAudio(100))
+    assert story.pass_time(RULES.max_duration_s - c.WRAP_UP_S) == [ev.Prompt(PROMPTS.time_is_up)]
+    story.tell(ev.AgentAudio(100))
+    story.pass_time(c.WRAP_UP_S)
+    assert story.outcome == o.MAX_DURATION
+
+
+def test_winding_down_ends_after_the_goodbye() -> None:
+    """Out of money: one prompt, one goodbye, the end; a second request changes nothing."""
+    story = Story().talking()
+    assert story.tell(ev.WindDown(o.MAX_COST)) == [ev.Prompt(PROMPTS.time_is_up)]
+    assert story.tell(ev.WindDown(o.MAX_COST)) == []
+    story.tell(ev.AgentAudio(100), ev.PlayoutDrained(), ev.TurnDone())
+    story.pass_time(c.TAIL_S)
+    assert story.outcome == o.MAX_COST
+
+
+def test_winding_down_before_anybody_talks_ends_at_once() -> None:
+    """There is nobody to say goodbye to."""
+    story = Story()
+    story.tell(ev.WindDown(o.MAX_COST))
+    assert story.outcome == o.MAX_COST
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_caller_on_the_line_hears_a_sentence_when_the_model_is_gone(*, answered: bool) -> None:
+    """Ringing or talking: the recorded sentence is played, then the line is closed."""
+    story = Story()
+    story.tell(ev.PhoneRinging())
+    if answered:
+        story.tell(ev.LiveOpened(), ev.PhoneAnswered())
+    lost = ev.LiveLost(o.LIVE_LOST, "closed with 1011")
+    assert story.tell(lost) == [ev.SayUnavailable()]
+    story.tell(ev.PlayoutDrained(), after_s=4)
+    story.pass_time(c.TAIL_S)
+    assert story.outcome == o.LIVE_LOST
+    assert story.core.detail == "closed with 1011"
+
+
+def test_nobody_is_dialled_without_a_model() -> None:
+    """The phone has not rung yet, so the call just ends."""
+    story = Story(replace(RULES, inbound=False))
+    story.tell(ev.LiveLost(o.LIVE_UNREACHABLE, "refused"))
+    assert story.outcome == o.LIVE_UNREACHABLE
+
+
+def test_a_model_lost_during_the_goodbye_does_not_disturb_it() -> None:
+    """What is queued is still played."""
+    story = Story().talking()
+    story.tell(ev.AgentAudio(500), ev.ToolCalled("1", "end_call"))
+    assert story.tell(ev.LiveLost(o.LIVE_LOST, "closed with 1000")) == []
+    story.tell(ev.PlayoutDrained())
+    story.pass_time(c.AFTER_TOOL_QUIET_S)
+    assert story.outcome == o.AGENT_ENDED
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [([], o.LIVE_UNREACHABLE), ([ev.LiveOpened()], o.CALLER_LEFT_EARLY)],
+    ids=["no model", "no caller"],
+)
+def test_setting_up_has_a_limit(events: list[ev.Event], expected: Outcome) -> None:
+    """Whichever end is missing, the call does not wait for ever."""
+    story = Story()
+    story.tell(*events)
+    story.pass_time(c.SETUP_LIMIT_S + c.GOODBYE_LIMIT_S)
+    assert story.outcome == expected
+
+
+def test_a_model_that_does_not_answer_the_caller_is_nudged_and_then_given_up() -> None:
+    """The caller's words were heard and nothing came: one nudge, then the sentence."""
+    story = Story().talking()
+    story.tell(ev.AgentAudio(100), ev.TurnDone(), ev.PlayoutDrained(), ev.CallerText("Hello?"))
+    assert story.pass_time(c.ANSWER_LIMIT_S) == [ev.Prompt(PROMPTS.answer_now)]
+    assert story.pass_time(c.ANSWER_LIMIT_S) == [ev.SayUnavailable()]
+    story.tell(ev.PlayoutDrained())
+    story.pass_time(c.TAIL_S)
+    assert story.outcome == o.LIVE_LOST
+
+
+def test_an_illegal_event_changes_nothing() -> None:
+    """A second setup is a bug and is said to be one."""
+    story = Story().talking()
+    with pytest.raises(IllegalTransition):
+        story.tell(ev.LiveOpened())
+    assert story.core.live is Live.READY
+    assert story.core.phase is Phase.TALKING
+
+
+class AnyCall(RuleBasedStateMachine):
+    """Whatever a network and a model do, in any order, a call ends once and never hangs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.story = Story()
+
+    @rule(event=st.sampled_from([ev.PhoneRinging(), ev.AgentAudio(200.0), ev.AgentText("words "), ev.CallerText("words "),
+                                 ev.CallerSpoke(), ev.CallerPaused(0.3), ev.PlayoutDrained(), ev.TurnDone(), ev.Interrupted(50.0),
+                                 ev.ToolCalled("1", "end_call"), ev.ToolCalled("2", "other")]), gap=st.floats(0, 20))
+    def something_happens(self, event: ev.Event, gap: float) -> None:
+        """Media and turns come in any order."""
+        self.story.tell(event, after_s=gap)
+
+    @precondition(lambda self: self.story.core.live is Live.CONNECTING)
+    @rule(works=st.booleans())
+    def live_answers(self, *, works: bool) -> None:
+        """The setup ends one way or the other."""
+        self.story.tell(ev.LiveOpened() if works else ev.LiveLost(o.LIVE_UNREACHABLE, "refused"))
+
+    @precondition(lambda self: self.story.core.live is Live.READY)
+    @rule()
+    def live_dies(self) -> None:
+        """The session is closed by the server."""
+        self.story.tell(ev.LiveLost(o.LIVE_LOST, "closed with 1011"))
+
+    @precondition(lambda self: self.story.core.leg is Leg.IDLE)
+    @rule()
+    def dial(self) -> None:
+        """An outbound call."""
+        self.story.tell(ev.Dialling())
+
+    @precondition(lambda self: self.story.core.leg is not Leg.ENDED)
+    @rule()
+    def answer(self) -> None:
+        """The phone is answered, perhaps again."""
+        self.story.tell(ev.PhoneAnswered())
+
+    @precondition(lambda self: self.story.core.leg is not Leg.ENDED)
+    @rule()
+    def phone_goes(self) -> None:
+        """The phone is put down."""
+        self.story.tell(ev.PhoneGone(o.CALLER_HUNG_UP))
+
+    @rule(outcome=st.sampled_from([o.MAX_COST, o.DRAINING]))
+    def wind_down(self, outcome: Outcome) -> None:
+        """Money runs out."""
+        self.story.tell(ev.WindDown(outcome))
+
+    @invariant()
+    def over_is_over(self) -> None:
+        """One ending, and nothing is waited for after it; before it, something always is, or the phone is dialled."""
+        core = self.story.core
+        if self.story.outcome is not None:
+            assert core.phase is Phase.OVER
+            assert core.deadline() is None
+        else:
+            assert core.deadline() is not None or core.leg in {Leg.DIALLING, Leg.RINGING}
+
+    def teardown(self) -> None:
+        """Left alone, every call that is not being dialled comes to its end."""
+        if self.story.core.leg not in {Leg.DIALLING, Leg.RINGING}:
+            self.story.pass_time(RULES.max_duration_s + c.SETUP_LIMIT_S + c.GOODBYE_LIMIT_S)
+            assert self.story.outcome is not None
+
+
+AnyCall.TestCase.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+TestAnyCall = AnyCall.TestCase
