@@ -1,0 +1,1 @@
+"""What gives `cluster` an address: Ray actors, and the commands that start them."""

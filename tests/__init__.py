@@ -1,0 +1,1 @@
+"""Mirrors the tree; `tests/e2e` runs the whole system."""

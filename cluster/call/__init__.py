@@ -1,0 +1,1 @@
+"""One phone call: the core that decides, and the shells around it."""

@@ -170,13 +170,16 @@ class PhoneCall:
         try:
             await self._link.join(self._kit.settings.livekit, self._request.room, self._request.identity)
         except RoomUnreachable as error:
-            self._core.detail = str(error)
-            self.feed(ev.HangUp(o.ROOM_UNREACHABLE))
+            self._give_up(error)
             return
         self._account.took("joined", time.monotonic())
         self._joined.set()
         if self._request.direction is Direction.OUTBOUND:
             await self._dial()
+
+    def _give_up(self, error: RoomUnreachable) -> None:
+        self._core.detail = str(error)
+        self.feed(ev.HangUp(o.ROOM_UNREACHABLE))
 
     async def _dial(self) -> None:
         """The agent is in the room with an open session before the phone rings: whoever answers is heard at once."""
@@ -194,15 +197,16 @@ class PhoneCall:
         await self._joined.wait()
         if self._line_is_open.is_set():
             return
-        publication = await self._link.publish(self._voice.track)
+        try:
+            publication = await self._link.publish(self._voice.track)
+        except RoomUnreachable as error:
+            self._give_up(error)
+            return
         self._account.took("published", time.monotonic())
         self._line_is_open.set()
         await publication.wait_for_subscription()
         self._account.took("audible", time.monotonic())
-
-    async def _say_unavailable(self) -> None:
-        await self._open_line()
-        self._voice.put(*unavailable_sentence(self._profile.unavailable_sentence))
+        self._voice.open()
 
     async def _renew_for_ever(self) -> None:
         while True:
@@ -290,13 +294,15 @@ class PhoneCall:
             case ev.OpenLine():
                 self._tasks.create_task(self._open_line())
             case ev.SayUnavailable():
-                self._tasks.create_task(self._say_unavailable())
+                self._voice.put(*unavailable_sentence(self._profile.unavailable_sentence))
+                self._tasks.create_task(self._open_line())
             case ev.Finish(outcome):
                 self._outcome = outcome
                 self._over.set()
 
     async def _clean_up(self) -> None:
         """Whatever happened, nobody is left in a room without an agent."""
+        await self._link.take_back()
         if not self._is_evicted:
             await self._kit.rooms.delete(self._request.room)
         await self._link.leave()

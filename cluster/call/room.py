@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from livekit import api, rtc
+from livekit.rtc.participant import PublishTrackError, UnpublishTrackError
 
 from cluster import outcome as o
 from cluster.call import events as ev
@@ -27,6 +28,8 @@ TOKEN_TTL_S = 6 * 3600
 """Matters only while (re)connecting; longer than any call."""
 EMPTY_TIMEOUT_S = 60
 DEPARTURE_TIMEOUT_S = 20
+TAKE_BACK_LIMIT_S = 1.0
+LEAVE_LIMIT_S = 5.0
 CALL_STATUS = "sip.callStatus"
 
 
@@ -67,6 +70,7 @@ class RoomLink:
         self._room = rtc.Room()
         self._identity = ""
         self._line_open = False
+        self._track_sid = ""
         self._leaving = False
         self.caller: rtc.RemoteParticipant | None = None
         self.caller_track: asyncio.Future[rtc.RemoteAudioTrack] = asyncio.get_running_loop().create_future()
@@ -87,10 +91,14 @@ class RoomLink:
             self._on_joined(participant)
 
     async def publish(self, track: rtc.LocalAudioTrack) -> rtc.LocalTrackPublication:
-        """Be audible. For an inbound SIP call, this is what answers the phone."""
+        """Be audible; for an inbound SIP call, this is what answers the phone. Raises `RoomUnreachable`."""
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=True, red=False)
         options.audio_encoding.max_bitrate = 32_000
-        publication = await self._room.local_participant.publish_track(track, options)
+        try:
+            publication = await self._room.local_participant.publish_track(track, options)
+        except PublishTrackError as error:
+            raise RoomUnreachable("the agent's track could not be published; the room may be gone") from error
+        self._track_sid = publication.sid
         self._line_open = True
         if self.caller is not None:
             self._look_at(self.caller)
@@ -113,11 +121,24 @@ class RoomLink:
             rtt_ms=max((p.current_round_trip_time for p in pairs), default=0.0) * 1000,
         )
 
+    async def take_back(self) -> None:
+        """Unpublish, while there is still a room.
+
+        A native peer connection that is freed with a live audio source in it crashes the process (seen in one of three
+        calls that ended in mid sentence).
+        """
+        self._leaving = True
+        if self._track_sid and self._room.isconnected():
+            with suppress(UnpublishTrackError, TimeoutError):
+                async with asyncio.timeout(TAKE_BACK_LIMIT_S):
+                    await self._room.local_participant.unpublish_track(self._track_sid)
+
     async def leave(self) -> None:
         """Disconnect this process; the room and the phone stay."""
         self._leaving = True
-        with suppress(Exception):
-            await self._room.disconnect()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_LIMIT_S):
+                await self._room.disconnect()
 
     def _on_joined(self, participant: rtc.RemoteParticipant) -> None:
         if participant.kind == rtc.ParticipantKind.PARTICIPANT_KIND_AGENT:

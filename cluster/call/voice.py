@@ -53,7 +53,12 @@ class AgentVoice:
         self._on_played = on_played
         self._queue = PlayoutQueue(DEFAULT_OUTPUT_HZ, MAX_REPLY_MS)
         self._more = asyncio.Event()
+        self._audible = asyncio.Event()
         self._playing = False
+
+    def open(self) -> None:
+        """Somebody listens now; what was said before was kept, so that no greeting loses its first word."""
+        self._audible.set()
 
     def put(self, pcm: bytes, rate_hz: int) -> float | None:
         """Queue 16-bit mono PCM; returns its length in ms, or None where three minutes are queued already."""
@@ -73,6 +78,7 @@ class AgentVoice:
 
     async def play_for_ever(self) -> None:
         """The one player: takes from the queue, resamples, and lets the source pace it."""
+        await self._audible.wait()
         while True:
             await self._more.wait()
             self._more.clear()

@@ -1,0 +1,95 @@
+"""The ports of `cluster.budget`, as Ray has them: its actors behind plain async methods and one exception."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import ray.exceptions
+
+from actors import names
+from cluster.budget.ports import ActorLost, CallActorPort
+
+if TYPE_CHECKING:
+    from cluster.messages import ActorStatus, Assignment, CallRecord, CallRequest
+    from cluster.settings import Settings
+
+T = TypeVar("T")
+NODE_DIED = "its node has died"
+"""Part of the text of Ray's error; the exception itself does not say what died."""
+
+
+class RayCallActors:
+    """Where call actors come from and go to. Ray's own calls block, so each has a thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def create(self, slot: str) -> CallActorPort:
+        """Begin to start a call actor."""
+        return RayCallActor(await asyncio.to_thread(names.create_call_actor, slot, self._settings))
+
+    async def find(self) -> Mapping[str, CallActorPort]:
+        """Every call actor that lives, by slot."""
+        found = await asyncio.to_thread(names.find_call_actors)
+        return {slot: RayCallActor(handle) for slot, handle in found.items()}
+
+    async def kill(self, actor: CallActorPort) -> None:
+        """End its process at once; with a method pending it would not end by itself."""
+        assert isinstance(actor, RayCallActor)  # noqa: S101 - there are no others here
+        await asyncio.to_thread(names.kill, actor.handle)
+
+
+class RayCallActor:
+    """A call actor's handle, whose every failure is `ActorLost`."""
+
+    def __init__(self, handle: Any) -> None:
+        self.handle = handle
+
+    async def prepare(self, profile_name: str) -> str:
+        """Have a fresh Live session set up."""
+        return await _answer(self.handle.prepare.remote(profile_name))
+
+    async def start(self, assignment: Assignment) -> None:
+        """Begin the call."""
+        await _answer(self.handle.start.remote(assignment))
+
+    async def wait(self) -> CallRecord:
+        """Return when the call has ended."""
+        return await _answer(self.handle.wait.remote())
+
+    async def hangup(self, reason: str) -> bool:
+        """End the running call."""
+        return await _answer(self.handle.hangup.remote(reason))
+
+    async def status(self) -> ActorStatus:
+        """The actor's account of itself."""
+        return await _answer(self.handle.status.remote())
+
+    async def release(self) -> None:
+        """Close everything."""
+        await _answer(self.handle.release.remote())
+
+
+class RayHistory:
+    """The `Records` actor."""
+
+    async def begin(self, request: CallRequest, started_at: float) -> None:
+        """A call was admitted."""
+        await names.records().begin.remote(request, started_at)
+
+    async def finish(self, record: CallRecord) -> None:
+        """A call is over."""
+        await names.records().finish.remote(record)
+
+
+async def _answer(reference: Awaitable[T]) -> T:
+    """What the actor's method returned. Whatever it raised, nothing can be expected of that actor."""
+    try:
+        return await reference
+    except ray.exceptions.ActorDiedError as error:
+        # A node that Ray gave up may be cut off only, with the call in it going on.
+        raise ActorLost(gone=NODE_DIED not in str(error)) from None
+    except (ray.exceptions.RayError, OSError):
+        raise ActorLost(gone=False) from None

@@ -1,0 +1,74 @@
+"""The history of all calls, with an address: `cluster.records.history` as an actor."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from cluster.records.history import History
+from cluster.records.store import RecordStore
+from cluster.storage import open_engine, upgrade
+
+if TYPE_CHECKING:
+    from cluster.messages import CallEvent, CallRecord, CallRequest
+    from cluster.settings import Settings
+
+
+class Records:
+    """Every call, every event, every ending; see `History` for what each method does."""
+
+    def __init__(self, settings: Settings) -> None:
+        """The database is opened with the first message."""
+        self._settings = settings
+        self._opening = asyncio.Lock()
+        self._opened: History | None = None
+
+    async def begin(self, request: CallRequest, started_at: float) -> None:
+        """A call was admitted at `started_at`, UTC seconds."""
+        await (await self._history()).begin(request, started_at)
+
+    async def append(self, events: list[CallEvent]) -> None:
+        """Something happened in one or more calls."""
+        await (await self._history()).append(events)
+
+    async def finish(self, record: CallRecord) -> bool:
+        """A call is over. False if it was already; the first ending stays."""
+        return await (await self._history()).finish(record)
+
+    async def call(self, call_id: str, tenant: str | None, full_numbers: bool = False) -> dict[str, Any] | None:  # noqa: FBT001, FBT002 an actor's method
+        """One call as JSON, or None if this tenant (None: all) has no such call."""
+        return await (await self._history()).call(call_id, tenant, full_numbers=full_numbers)
+
+    async def calls(
+        self,
+        tenant: str | None,
+        state: str | None = None,
+        limit: int = 50,
+        before: str | None = None,
+        full_numbers: bool = False,  # noqa: FBT001, FBT002 an actor's method
+    ) -> list[dict[str, Any]]:
+        """Calls as JSON, newest first; `state` is `live`, `ended` or None, `before` the id of the last one seen."""
+        return await (await self._history()).calls(tenant, state, limit, before, full_numbers=full_numbers)
+
+    async def events(self, call_id: str, after: int, timeout_s: float) -> list[tuple[int, dict[str, Any]]]:
+        """A call's events numbered higher than `after`; waits up to `timeout_s` for the first."""
+        return await (await self._history()).events(call_id, after, timeout_s)
+
+    async def webhook_seen(self, event_id: str) -> bool:
+        """True the first time this webhook is seen."""
+        return await (await self._history()).webhook_seen(event_id)
+
+    async def statistics(self) -> dict[str, int]:
+        """How much is in memory and how much is not stored yet."""
+        return (await self._history()).statistics()
+
+    async def _history(self) -> History:
+        async with self._opening:
+            if self._opened is None:
+                self._opened = History(await asyncio.to_thread(self._open_store))
+            return self._opened
+
+    def _open_store(self) -> RecordStore:
+        engine = open_engine(self._settings.database_url)
+        upgrade(engine)
+        return RecordStore(engine)

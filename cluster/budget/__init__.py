@@ -1,0 +1,1 @@
+"""Admission, money, leases, and the pool of call actors."""

@@ -1,0 +1,176 @@
+"""An open call as admission knows it: its terms, its assignment, and its record should its actor die. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from cluster.budget.admission import Wish
+from cluster.budget.leases import Lease
+from cluster.budget.pricing import (
+    Rates,
+    Talk,
+    estimate_usd_micros,
+    instruction_tokens,
+    rates_of,
+    wind_down_usd_micros,
+)
+from cluster.messages import Assignment, CallRecord, CallRequest, Direction, Line, Renewal, Usage
+from cluster.outcome import Outcome
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from cluster.profiles import Profile
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What one call may take, with profile and request made one."""
+
+    model: str
+    max_duration_s: float
+    max_cost_usd_micros: int
+    talk: Talk
+    rates: Rates
+
+    def wish(self) -> Wish:
+        """What admission is asked for."""
+        return Wish(
+            estimate_usd_micros=estimate_usd_micros(self.max_duration_s, self.talk, self.rates),
+            wind_down_usd_micros=self.wind_down_usd_micros(0.0),
+            max_cost_usd_micros=self.max_cost_usd_micros,
+        )
+
+    def wind_down_usd_micros(self, talk_s: float) -> int:
+        """What has to be left for the turn in progress and the goodbye."""
+        return wind_down_usd_micros(talk_s, self.talk, self.rates)
+
+
+def terms_of(request: CallRequest, profile: Profile, day: date) -> Terms:
+    """The tighter one of the request's and the profile's limits. Raises `PriceError` for a model without a price."""
+    limits, compression = profile.limits, profile.compression
+    max_cost = limits.max_cost_usd_micros
+    asked_s, asked_cost = request.max_duration_s, request.max_cost_usd_micros
+    return Terms(
+        model=profile.model,
+        max_duration_s=limits.max_duration_s if asked_s is None else min(asked_s, limits.max_duration_s),
+        max_cost_usd_micros=max_cost if asked_cost is None else min(asked_cost, max_cost),
+        talk=Talk(instruction_tokens(profile.instructions), compression.trigger_tokens, compression.target_tokens),
+        rates=rates_of(profile.model, day),
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class OpenCall:
+    """What is known of a call beside its lease."""
+
+    request: CallRequest
+    terms: Terms
+    started_at: float
+    """UTC seconds, as `renewed_at`."""
+    renewal: Renewal | None = None
+    """The newest one: cost so far and checkpoint."""
+    renewed_at: float = 0.0
+    hangup_asked: bool = False
+    """Before the actor had begun; it is told when it has."""
+
+    def assignment(self, lease: Lease, *, renew_every_s: float, lease_ttl_s: float) -> Assignment:
+        """What the call's actor is told."""
+        return Assignment(
+            request=self.request,
+            lease_id=lease.lease_id,
+            fencing_token=lease.fencing_token,
+            max_duration_s=self.terms.max_duration_s,
+            max_cost_usd_micros=lease.max_cost_usd_micros,
+            reserved_usd_micros=lease.reserved_usd_micros,
+            renew_every_s=renew_every_s,
+            lease_ttl_s=lease_ttl_s,
+        )
+
+    def lost_record(self, lease: Lease, outcome: Outcome, ended_at: float) -> CallRecord:
+        """The record of a call whose actor can't write it any more, from its last checkpoint."""
+        request, renewal = self.request, self.renewal
+        talk_s = renewal.talk_s if renewal else 0.0
+        answered_s = max(0.0, self.renewed_at - self.started_at - talk_s) if talk_s else None
+        return CallRecord(
+            call_id=request.call_id,
+            request_id=request.request_id,
+            tenant=request.tenant,
+            direction=request.direction,
+            profile=request.profile,
+            model=self.terms.model,
+            room=request.room,
+            slot=lease.slot,
+            node="",
+            outcome=outcome,
+            started_at=self.started_at,
+            answered_s=answered_s,
+            duration_s=round(max(0.0, ended_at - self.started_at), 3),
+            talk_s=talk_s,
+            cost_usd_micros=lease.cost_usd_micros,
+            usage=renewal.usage if renewal else Usage(),
+            timings_ms={},
+            quality={},
+            to=request.to,
+            from_=request.from_,
+            transcript=renewal.checkpoint.transcript if renewal else (),
+            detail=LOST_DETAIL if renewal else NEVER_RENEWED_DETAIL,
+        )
+
+
+LOST_DETAIL: Final = "The call's process ended; transcript and cost are those of its last sign of life."
+NEVER_RENEWED_DETAIL: Final = "The call's process gave no sign of life."
+
+
+def fingerprint(request: CallRequest) -> str:
+    """A hash over what a caller of the API chose: the same key with another one is a mistake, not a repetition."""
+    chosen = {name: value for name, value in request_to_json(request).items() if name not in _NOT_CHOSEN}
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
+
+
+_NOT_CHOSEN: Final = frozenset({"request_id", "call_id", "room", "identity"})
+
+
+def request_to_json(request: CallRequest) -> Json:
+    """The request as JSON."""
+    return _fields(request) | {"context": dict(request.context)}
+
+
+def request_from_json(fields: Mapping[str, Any]) -> CallRequest:
+    """Read back what `request_to_json` wrote."""
+    return CallRequest(**{**fields, "direction": Direction(fields["direction"])})
+
+
+def record_to_json(record: CallRecord) -> Json:
+    """The record as JSON, for the time until the history has it."""
+    return _fields(record) | {
+        "outcome": str(record.outcome),
+        "usage": _fields(record.usage),
+        "timings_ms": dict(record.timings_ms),
+        "quality": dict(record.quality),
+        "transcript": [_fields(line) for line in record.transcript],
+    }
+
+
+def record_from_json(fields: Mapping[str, Any]) -> CallRecord:
+    """Read back what `record_to_json` wrote."""
+    return CallRecord(
+        **{
+            **fields,
+            "direction": Direction(fields["direction"]),
+            "outcome": Outcome.parse(fields["outcome"]),
+            "usage": Usage(**fields["usage"]),
+            "transcript": tuple(Line(**line) for line in fields["transcript"]),
+        }
+    )
+
+
+def _fields(message: Any) -> Json:
+    """`dataclasses.asdict` copies deeply, which takes as long as everything else in an admission."""
+    return {name: getattr(message, name) for name in message.__slots__}

@@ -1,0 +1,216 @@
+"""Does what the pool plans: starts, prepares, checks and ends call actors, and tells the pool how it went.
+
+Rules of this file:
+1. Only what the pool says is done, and every result goes back to it; a slot is changed in no other way.
+2. An actor that does not answer in time is as good as dead: it is killed, and another takes its place.
+3. Whoever borrows an actor gets it when nothing of ours is under way in it any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
+
+from cluster.budget.pool import Effect, Loan, Pool, Prepare, Retire, Slot, SlotEvent, SlotState, StartActor
+from cluster.budget.ports import ActorLost, CallActorPort, CallActors
+from cluster.budget.tasks import TaskSet
+from cluster.messages import ActorStatus
+
+log = logging.getLogger(__name__)
+
+START_WITHIN_S: Final = 60.0
+"""A process takes 4 s, a dozen at once on two cores 25 s, and a new node most of a minute."""
+ANSWER_WITHIN_S: Final = 5.0
+"""For what an actor answers from memory."""
+PREPARE_MARGIN_S: Final = 10.0
+"""Beyond the time limit that an actor itself has for setting up a Live session."""
+CHECK_EVERY_S: Final = 5.0
+"""How often parked sessions are looked at: one that the other side closed is not warm."""
+
+
+class Garage:
+    """The call actors themselves, under the pool's direction."""
+
+    def __init__(self, pool: Pool, actors: CallActors, now: Callable[[], float], *, setup_timeout_s: float) -> None:
+        """`now` is a monotonic clock; `setup_timeout_s` an actor's own limit for setting up a Live session."""
+        self._pool = pool
+        self._source = actors
+        self._now = now
+        self._prepare_within_s = setup_timeout_s + PREPARE_MARGIN_S
+        self._actors: dict[str, CallActorPort] = {}
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._tasks = TaskSet()
+        self._next_check = 0.0
+        self.failed_setups = 0
+        self.lost_actors = 0
+
+    def tick(self) -> None:
+        """Do what is due."""
+        now = self._now()
+        for effect in self._pool.plan(now):
+            self._begin(effect)
+        if now >= self._next_check:
+            self._next_check = now + CHECK_EVERY_S
+            for slot in self._pool.slots():
+                if slot.state is SlotState.PARKED:
+                    self._tasks.spawn("check of a parked actor", self._check(slot))
+
+    def lend(self, profile: str) -> Loan | None:
+        """Take an actor for a call of that profile; None where every one is taken."""
+        loan = self._pool.lend(profile, self._now())
+        if loan is not None and loan.start:
+            self._begin(StartActor(loan.slot))
+        return loan
+
+    async def actor(self, slot: str) -> CallActorPort:
+        """The lent actor, once it is up and free to begin. Raises `ActorLost`."""
+        if (task := self._under_way.get(slot)) is not None:
+            await asyncio.wait([task])
+        if slot not in self._actors:
+            raise ActorLost(gone=True)
+        return self._actors[slot]
+
+    async def weigh(self, slot: str) -> None:
+        """Note a lent actor's memory before it is given back. Raises `ActorLost`."""
+        status = await self._status(await self.actor(slot))
+        self._pool.weigh(slot, status.memory_mb)
+
+    def give_back(self, slot: str) -> None:
+        """The call is over; the actor may serve another."""
+        if slot in self._pool:
+            self._pool.handle(slot, SlotEvent.RETURN, self._now())
+            self.tick()
+
+    def drop(self, slot: str) -> None:
+        """The actor is lost; its process is ended, should it still be there."""
+        if slot in self._pool:
+            self.lost_actors += 1
+            self._pool.handle(slot, SlotEvent.DIE, self._now())
+        if (actor := self._actors.pop(slot, None)) is not None:
+            self._tasks.spawn("kill of a lost actor", self._kill(actor))
+
+    async def adopt(self, leases: Mapping[str, str]) -> frozenset[str]:
+        """Take over the actors that an earlier process left, and return the slots of those that serve a call.
+
+        `leases` has the id of each open lease, by slot. An actor without a lease that does not answer, or serves a
+        call, is ended: that call is not ours.
+        """
+        found = await self._source.find()
+        await asyncio.gather(*(self._adopt(slot, actor, leases.get(slot)) for slot, actor in found.items()))
+        return frozenset(slot.name for slot in self._pool.slots() if slot.state is SlotState.LENT)
+
+    def states(self) -> Counter[SlotState]:
+        """How many slots are in each state."""
+        return Counter(slot.state for slot in self._pool.slots())
+
+    def parked(self) -> Counter[str]:
+        """How many actors are parked, by profile."""
+        return Counter(slot.profile for slot in self._pool.slots() if slot.state is SlotState.PARKED)
+
+    async def close(self) -> None:
+        """Stop directing the actors; they live on."""
+        await self._tasks.close()
+
+    def _begin(self, effect: Effect) -> None:
+        match effect:
+            case StartActor(slot):
+                self._track(slot, "start of an actor", self._start(slot))
+            case Prepare(slot, profile):
+                self._track(slot, "setting up of a Live session", self._prepare(slot, profile))
+            case Retire(slot):
+                self._tasks.spawn("end of an actor", self._retire(self._actors.pop(slot)))
+
+    def _track(self, slot: str, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = self._tasks.spawn(name, work)
+        self._under_way[slot] = task
+        task.add_done_callback(lambda done: self._under_way.pop(slot) if self._under_way.get(slot) is done else None)
+
+    async def _start(self, slot: str) -> None:
+        try:
+            async with asyncio.timeout(START_WITHIN_S):
+                self._actors[slot] = await self._source.create(slot)
+                await self._actors[slot].status()
+        except (ActorLost, TimeoutError):
+            self.drop(slot)
+        else:
+            self._tell(slot, SlotEvent.STARTED)
+
+    async def _prepare(self, slot: str, profile: str) -> None:
+        actor = self._actors[slot]
+        try:
+            async with asyncio.timeout(self._prepare_within_s):
+                error = await actor.prepare(profile)
+                status = await actor.status()
+        except (ActorLost, TimeoutError):
+            self.drop(slot)
+            return
+        if error:
+            self.failed_setups += 1
+            log.warning("no Live session for the profile %s: %s", profile, error)
+        self._tell(slot, SlotEvent.NOT_PREPARED if error else SlotEvent.PREPARED, session_age_s=status.parked_s)
+
+    async def _check(self, slot: Slot) -> None:
+        parked_since = slot.since
+
+        def is_same() -> bool:
+            return slot.state is SlotState.PARKED and slot.since == parked_since
+
+        try:
+            status = await self._status(self._actors[slot.name])
+        except ActorLost:
+            if is_same():
+                self.drop(slot.name)
+            return
+        if status.state != "parked" and is_same():
+            self._tell(slot.name, SlotEvent.CLOSE)
+
+    async def _retire(self, actor: CallActorPort) -> None:
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                await actor.release()
+        except (ActorLost, TimeoutError):
+            pass
+        await self._kill(actor)
+
+    async def _kill(self, actor: CallActorPort) -> None:
+        await self._source.kill(actor)
+
+    async def _adopt(self, name: str, actor: CallActorPort, lease_id: str | None) -> None:
+        now = self._now()
+        try:
+            status = await self._status(actor)
+        except ActorLost:
+            if lease_id is None:
+                await self._kill(actor)
+                return
+            # Its lease tells whether the call lives on.
+            slot = Slot(name, born_at=now, state=SlotState.LENT, since=now)
+        else:
+            serving = status.lease_id == lease_id
+            if status.state == "busy" and not serving:
+                log.warning("the actor %s serves a call that has ended for us; it is ended", name)
+                await self._retire(actor)
+                return
+            parked = status.state == "parked"
+            state = SlotState.LENT if serving else SlotState.PARKED if parked else SlotState.IDLE
+            slot = Slot(
+                name, now - status.age_s, state, now, status.profile, now - status.parked_s, status.calls_served
+            )
+        self._actors[name] = actor
+        self._pool.adopt(slot)
+
+    async def _status(self, actor: CallActorPort) -> ActorStatus:
+        """The actor's status; silence counts as loss, of which nothing certain is known."""
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                return await actor.status()
+        except TimeoutError:
+            raise ActorLost(gone=False) from None
+
+    def _tell(self, slot: str, event: SlotEvent, **facts: float) -> None:
+        if slot in self._pool:
+            self._pool.handle(slot, event, self._now(), **facts)
+            self.tick()

@@ -1,0 +1,258 @@
+"""The leases: who may run a call, how long without a sign of life, and how much money is held for it. Pure.
+
+Rules of this file:
+1. A lease's states and what moves it stand in `LEASE`; an event that is not there raises and changes nothing.
+2. Money belongs to the tenant and the day (UTC) on which the lease was granted, also when the call passes midnight.
+3. What a tenant has spent and reserved of a day never passes the day's budget through anything decided here. A holder
+   that spends more than it was told to is booked truthfully, and what it took is missing for the next call.
+4. Only the holder with the newest fencing token is listened to. `now` is monotonic seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from cluster.call.states import Table, step
+from cluster.messages import Verdict
+
+
+class LeaseState(StrEnum):
+    """Where a lease stands."""
+
+    GRANTED = "granted"
+    """Money is held, and the call's actor is on its way."""
+    HELD = "held"
+    WINDING_DOWN = "winding-down"
+    """Its holder was told to say goodbye."""
+    ENDING = "ending"
+    """The call is over, and its end is being written."""
+    SETTLED = "settled"
+    RELEASED = "released"
+    """Nothing came of it."""
+
+
+class LeaseEvent(StrEnum):
+    """What moves a lease."""
+
+    LAUNCH = "launch"
+    START = "start"
+    RENEW = "renew"
+    WIND_DOWN = "wind-down"
+    REASSIGN = "reassign"
+    END = "end"
+    SETTLE = "settle"
+    RELEASE = "release"
+
+
+_S, _E = LeaseState, LeaseEvent
+LEASE: Table[LeaseState, LeaseEvent] = {
+    _S.GRANTED: {
+        _E.LAUNCH: _S.GRANTED,
+        _E.START: _S.HELD,
+        _E.RENEW: _S.HELD,
+        _E.WIND_DOWN: _S.WINDING_DOWN,
+        _E.REASSIGN: _S.GRANTED,
+        _E.END: _S.ENDING,
+        _E.RELEASE: _S.RELEASED,
+    },
+    _S.HELD: {
+        _E.START: _S.HELD,
+        _E.RENEW: _S.HELD,
+        _E.WIND_DOWN: _S.WINDING_DOWN,
+        _E.END: _S.ENDING,
+    },
+    _S.WINDING_DOWN: {
+        _E.START: _S.WINDING_DOWN,
+        _E.RENEW: _S.WINDING_DOWN,
+        _E.WIND_DOWN: _S.WINDING_DOWN,
+        _E.END: _S.ENDING,
+    },
+    _S.ENDING: {_E.SETTLE: _S.SETTLED},
+    _S.SETTLED: {},
+    _S.RELEASED: {},
+}
+ANSWERABLE = frozenset(state for state, events in LEASE.items() if _E.RENEW in events)
+"""States in which a renewal is listened to."""
+
+
+class UnknownLease(KeyError):
+    """No open lease has this id: it has ended, or never was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """One open lease, as it stands."""
+
+    lease_id: str
+    call_id: str
+    tenant: str
+    day: str
+    """UTC, as 2026-11-24."""
+    slot: str
+    max_cost_usd_micros: int
+    reserved_usd_micros: int
+    cost_usd_micros: int = 0
+    expires_at: float = math.inf
+    """When it runs out unless its holder renews, in monotonic seconds. Not before its admission is durable."""
+    fencing_token: int = 1
+    state: LeaseState = LeaseState.GRANTED
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """The answer to a renewal."""
+
+    verdict: Verdict
+    lease: Lease | None = None
+    """As it stands now; None where the verdict is void."""
+    extended: bool = False
+    """True where more money was reserved, which has to be durable before the holder learns of it."""
+
+
+class LeaseBook:
+    """Every open lease, and what each tenant has spent and reserved on each day."""
+
+    def __init__(self, *, ttl_s: float, start_within_s: float) -> None:
+        """`start_within_s` is how long an actor may take to begin the call; `ttl_s` how long it may then be silent."""
+        self._ttl_s = ttl_s
+        self._start_within_s = start_within_s
+        self._open: dict[str, Lease] = {}
+        self._by_call: dict[str, str] = {}
+        self._spent: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._reserved: defaultdict[tuple[str, str], int] = defaultdict(int)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __iter__(self) -> Iterator[Lease]:
+        """The open leases, oldest first."""
+        return iter(tuple(self._open.values()))
+
+    def get(self, lease_id: str) -> Lease | None:
+        """The open lease of that id."""
+        return self._open.get(lease_id)
+
+    def of_call(self, call_id: str) -> Lease | None:
+        """The open lease of a call."""
+        return self._open.get(self._by_call.get(call_id, ""))
+
+    def money(self, tenant: str, day: str) -> tuple[int, int]:
+        """What the tenant has spent and reserved of that day, in micro-dollars."""
+        return self._spent.get((tenant, day), 0), self._reserved.get((tenant, day), 0)
+
+    def tenants(self, day: str) -> dict[str, tuple[int, int]]:
+        """The same of everybody who spent or reserved anything."""
+        known = {tenant for tenant, of_day in (*self._spent, *self._reserved) if of_day == day}
+        return {tenant: self.money(tenant, day) for tenant in sorted(known)}
+
+    def load_spent(self, tenant: str, day: str, spent_usd_micros: int) -> None:
+        """Take over what was spent before this book was opened."""
+        self._spent[tenant, day] = spent_usd_micros
+
+    def grant(self, lease: Lease) -> Lease:
+        """Open a lease that admission said yes to, or take over one of an earlier book."""
+        return self._put(lease)
+
+    def launch(self, lease_id: str, now: float) -> Lease:
+        """From here on the actor has `start_within_s` to begin the call."""
+        lease = self._moved(lease_id, LeaseEvent.LAUNCH)
+        return self._put(replace(lease, expires_at=now + self._start_within_s))
+
+    def started(self, lease_id: str, now: float) -> Lease:
+        """The actor has begun the call: from here on silence ends the lease."""
+        lease = self._moved(lease_id, LeaseEvent.START)
+        return self._put(replace(lease, expires_at=now + self._ttl_s))
+
+    def reassign(self, lease_id: str, slot: str, now: float) -> Lease:
+        """Give the lease to another actor; whatever the earlier one still says is void from now on."""
+        lease = self._moved(lease_id, LeaseEvent.REASSIGN)
+        token = lease.fencing_token + 1
+        return self._put(replace(lease, slot=slot, fencing_token=token, expires_at=now + self._start_within_s))
+
+    def renew(
+        self,
+        lease_id: str,
+        fencing_token: int,
+        *,
+        cost_usd_micros: int,
+        wind_down_usd_micros: int,
+        daily_budget_usd_micros: int,
+        now: float,
+    ) -> Renewed:
+        """Note the cost so far and go on, if what is held still covers a goodbye or can be raised to.
+
+        Void for a stale token, and for a lease that has ended.
+        """
+        lease = self._open.get(lease_id)
+        if lease is None or lease.fencing_token != fencing_token or lease.state not in ANSWERABLE:
+            return Renewed(Verdict.VOID)
+        cost = max(lease.cost_usd_micros, cost_usd_micros)
+        need = cost + wind_down_usd_micros
+        reserved = max(lease.reserved_usd_micros, cost)
+        if need > reserved:
+            reserved += self._more(lease, reserved, need + wind_down_usd_micros, daily_budget_usd_micros)
+        going_on = need <= reserved and lease.state is not LeaseState.WINDING_DOWN
+        moved = self._moved(lease_id, LeaseEvent.RENEW if going_on else LeaseEvent.WIND_DOWN)
+        changed = replace(moved, cost_usd_micros=cost, reserved_usd_micros=reserved, expires_at=now + self._ttl_s)
+        self._put(changed)
+        verdict = Verdict.CONTINUE if going_on else Verdict.WIND_DOWN
+        return Renewed(verdict, changed, extended=reserved > lease.reserved_usd_micros)
+
+    def end(self, lease_id: str) -> Lease:
+        """The call is over: nothing renews the lease or lets it run out while its end is written."""
+        return self._put(self._moved(lease_id, LeaseEvent.END))
+
+    def settle(self, lease_id: str, cost_usd_micros: int) -> Lease:
+        """Book the final cost, give back the rest, and close the lease."""
+        lease = self._moved(lease_id, LeaseEvent.SETTLE)
+        cost = max(lease.cost_usd_micros, cost_usd_micros)
+        self._close(lease_id)
+        self._spent[lease.tenant, lease.day] += cost
+        return replace(lease, cost_usd_micros=cost, reserved_usd_micros=0)
+
+    def release(self, lease_id: str) -> Lease:
+        """Close a lease of which nothing came, before any actor was told."""
+        lease = self._moved(lease_id, LeaseEvent.RELEASE)
+        self._close(lease_id)
+        return replace(lease, reserved_usd_micros=0)
+
+    def expire(self, now: float) -> list[Lease]:
+        """Move every lease whose holder was silent for too long to `ENDING`, and return them."""
+        late = [x for x in self._open.values() if x.expires_at <= now and x.state is not LeaseState.ENDING]
+        return [self.end(lease.lease_id) for lease in late]
+
+    def forget_before(self, day: str) -> None:
+        """Drop what was spent on earlier days, once no lease of theirs is open."""
+        for key in {key for key in (*self._spent, *self._reserved) if key[1] < day and not self._reserved.get(key)}:
+            self._spent.pop(key, None)
+            self._reserved.pop(key, None)
+
+    def _more(self, lease: Lease, reserved: int, wanted: int, daily_budget: int) -> int:
+        """How much of `wanted` beyond `reserved` the call's own limit and the tenant's day have left."""
+        spent, held = self.money(lease.tenant, lease.day)
+        left_today = daily_budget - spent - (held - lease.reserved_usd_micros + reserved)
+        return max(0, min(wanted - reserved, lease.max_cost_usd_micros - reserved, left_today))
+
+    def _moved(self, lease_id: str, event: LeaseEvent) -> Lease:
+        lease = self._open.get(lease_id)
+        if lease is None:
+            raise UnknownLease(lease_id)
+        return replace(lease, state=step(LEASE, lease.state, event))
+
+    def _put(self, lease: Lease) -> Lease:
+        before = self._open.get(lease.lease_id)
+        self._reserved[lease.tenant, lease.day] += lease.reserved_usd_micros - (
+            before.reserved_usd_micros if before else 0
+        )
+        self._open[lease.lease_id] = lease
+        self._by_call[lease.call_id] = lease.lease_id
+        return lease
+
+    def _close(self, lease_id: str) -> None:
+        lease = self._open.pop(lease_id)
+        del self._by_call[lease.call_id]
+        self._reserved[lease.tenant, lease.day] -= lease.reserved_usd_micros

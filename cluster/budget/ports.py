@@ -1,0 +1,68 @@
+"""What `cluster.budget` needs of the world, as `actors/` and tests give it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+from cluster.messages import ActorStatus, Assignment, CallRecord, CallRequest
+
+
+class ActorLost(Exception):
+    """A call actor did not answer.
+
+    `gone` says that its process has certainly ended. Otherwise it may be alive behind a dead network, and spending.
+    """
+
+    def __init__(self, *, gone: bool) -> None:
+        super().__init__("the call actor's process has ended" if gone else "the call actor can't be reached")
+        self.gone = gone
+
+
+class CallActorPort(Protocol):
+    """A call actor's address. Every method raises `ActorLost`."""
+
+    async def prepare(self, profile_name: str) -> str:
+        """Have a fresh Live session set up; returns "" or why it could not be."""
+
+    async def start(self, assignment: Assignment) -> None:
+        """Begin the call, and return at once."""
+
+    async def wait(self) -> CallRecord:
+        """Return when the call has ended."""
+
+    async def hangup(self, reason: str) -> bool:
+        """End the running call; `reason` is an outcome as text."""
+
+    async def status(self) -> ActorStatus:
+        """The actor's account of itself."""
+
+    async def release(self) -> None:
+        """Close everything, before `kill`."""
+
+
+class CallActors(Protocol):
+    """Where call actors come from and go to."""
+
+    async def create(self, slot: str) -> CallActorPort:
+        """Begin to start a call actor of that name; its first answer comes when its process is up."""
+
+    async def find(self) -> Mapping[str, CallActorPort]:
+        """Every call actor that lives, by slot."""
+
+    async def kill(self, actor: CallActorPort) -> None:
+        """End its process at once."""
+
+
+class History(Protocol):
+    """The `Records` actor. Both may be repeated: the first ending of a call is its ending. Both may raise anything."""
+
+    async def begin(self, request: CallRequest, started_at: float) -> None:
+        """A call was admitted. `started_at` is UTC seconds."""
+
+    async def finish(self, record: CallRecord) -> None:
+        """A call is over."""
+
+
+CloseRoom = Callable[[str], Awaitable[bool]]
+"""Deletes a LiveKit room, which hangs up its phone leg; False where LiveKit did not answer."""

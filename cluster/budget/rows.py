@@ -1,0 +1,165 @@
+"""Leases, requests and records as rows: the statements that are written, and what is read at start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine, bindparam, delete, func, insert, select, update
+
+from cluster.budget.calls import record_from_json, record_to_json, request_from_json, request_to_json
+from cluster.budget.journal import Write
+from cluster.budget.leases import Lease, LeaseState
+from cluster.budget.tables import leases, requests
+from cluster.messages import Admitted, CallRecord, CallRequest
+
+_OPEN = (leases.c.lease_id == bindparam("of_lease")) & leases.c.ended_at.is_(None)
+_INSERT_LEASE = insert(leases)
+_INSERT_REQUEST = insert(requests)
+_CHANGE = update(leases).where(_OPEN)
+_DELIVERED = update(leases).where(leases.c.lease_id == bindparam("of_lease"))
+_FORGET = delete(requests).where(requests.c.admitted_at < bindparam("before"))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was said to a request, and to which one."""
+
+    fingerprint: str
+    admitted: Admitted
+    at: float
+    """UTC seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRow:
+    """An open lease with its call. `granted_at` is UTC seconds."""
+
+    lease: Lease
+    request: CallRequest
+    granted_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Everything an earlier process left."""
+
+    open: tuple[OpenRow, ...]
+    spent_usd_micros: Mapping[tuple[str, str], int]
+    """By tenant and day."""
+    answers: Mapping[tuple[str, str], Answer]
+    """By tenant and request id."""
+    undelivered: Mapping[str, CallRecord]
+    """Records of ended leases, by lease id, that the history may not have."""
+
+
+def admitted(lease: Lease, request: CallRequest, answer: Answer) -> Iterator[Write]:
+    """A request was admitted: its answer and its lease."""
+    yield (
+        _INSERT_REQUEST,
+        {
+            "tenant": request.tenant,
+            "request_id": request.request_id,
+            "fingerprint": answer.fingerprint,
+            "call_id": lease.call_id,
+            "lease_id": lease.lease_id,
+            "warm": answer.admitted.warm,
+            "admitted_at": answer.at,
+        },
+    )
+    yield (
+        _INSERT_LEASE,
+        {
+            "lease_id": lease.lease_id,
+            "call_id": lease.call_id,
+            "tenant": lease.tenant,
+            "day": lease.day,
+            "max_cost_usd_micros": lease.max_cost_usd_micros,
+            "granted_at": answer.at,
+            "request": request_to_json(request),
+            **_moving(lease),
+        },
+    )
+
+
+def changed(lease: Lease) -> Write:
+    """An open lease as it stands now."""
+    return _CHANGE, {"of_lease": lease.lease_id, **_moving(lease)}
+
+
+def ended(lease: Lease, record: CallRecord, ended_at: float) -> Write:
+    """A lease was settled, and this is its call's record. Without effect on one that has ended."""
+    changes = _moving(lease) | {
+        "state": LeaseState.SETTLED.value,
+        "reserved_usd_micros": 0,
+        "cost_usd_micros": record.cost_usd_micros,
+        "ended_at": ended_at,
+        "request": None,
+        "record": record_to_json(record),
+    }
+    return _CHANGE, {"of_lease": lease.lease_id, **changes}
+
+
+def delivered(lease_id: str) -> Write:
+    """The history has the record."""
+    return _DELIVERED, {"of_lease": lease_id, "record": None}
+
+
+def forgotten(before: float) -> Write:
+    """Answers older than `before` (UTC seconds) are not given again."""
+    return _FORGET, {"before": before}
+
+
+def load(engine: Engine, day: str, answers_since: float) -> Stored:
+    """Read what is open, what `day` and the open leases' days have cost, and the answers since then (UTC seconds)."""
+    with engine.connect() as connection:
+        open_rows = connection.execute(select(leases).where(leases.c.ended_at.is_(None)).order_by(leases.c.granted_at))
+        found = tuple(_open_row(row) for row in open_rows.mappings())
+        days = {day} | {row.lease.day for row in found}
+        spent = (
+            select(leases.c.tenant, leases.c.day, func.sum(leases.c.cost_usd_micros))
+            .where(leases.c.day.in_(days), leases.c.ended_at.is_not(None))
+            .group_by(leases.c.tenant, leases.c.day)
+        )
+        recent = select(requests).where(requests.c.admitted_at >= answers_since)
+        pending = select(leases.c.lease_id, leases.c.record).where(leases.c.record.is_not(None))
+        return Stored(
+            open=found,
+            spent_usd_micros={(tenant, of_day): int(cost) for tenant, of_day, cost in connection.execute(spent)},
+            answers={(row.tenant, row.request_id): _answer(row) for row in connection.execute(recent)},
+            undelivered={lease_id: record_from_json(record) for lease_id, record in connection.execute(pending)},
+        )
+
+
+def _moving(lease: Lease) -> dict[str, Any]:
+    """The columns that change while a lease is open."""
+    return {
+        "slot": lease.slot,
+        "fencing_token": lease.fencing_token,
+        "state": lease.state.value,
+        "reserved_usd_micros": lease.reserved_usd_micros,
+        "cost_usd_micros": lease.cost_usd_micros,
+    }
+
+
+def _open_row(row: Mapping[Any, Any]) -> OpenRow:
+    state = LeaseState(row["state"])
+    lease = Lease(
+        lease_id=row["lease_id"],
+        call_id=row["call_id"],
+        tenant=row["tenant"],
+        day=row["day"],
+        slot=row["slot"],
+        max_cost_usd_micros=row["max_cost_usd_micros"],
+        reserved_usd_micros=row["reserved_usd_micros"],
+        cost_usd_micros=row["cost_usd_micros"],
+        fencing_token=row["fencing_token"],
+        state=state,
+    )
+    return OpenRow(lease, request_from_json(row["request"]), row["granted_at"])
+
+
+def _answer(row: Any) -> Answer:
+    said = Admitted(call_id=row.call_id, lease_id=row.lease_id, warm=row.warm)
+    return Answer(row.fingerprint, said, row.admitted_at)

@@ -1,0 +1,54 @@
+"""The limits that admission and the pool keep, as the settings give them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cluster.budget.pool import PoolRules
+from cluster.errors import SettingsError
+
+if TYPE_CHECKING:
+    from cluster.profiles import Profile
+    from cluster.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeskRules:
+    """Limits of the whole installation."""
+
+    max_calls: int
+    daily_budget_usd_micros: int
+    """Per tenant and day (UTC)."""
+    renew_every_s: float
+    lease_ttl_s: float
+    setup_timeout_s: float
+    """An actor's own limit for setting up a Live session."""
+    pool: PoolRules
+
+
+def desk_rules(settings: Settings, profiles: Mapping[str, Profile]) -> DeskRules:
+    """The limits that the settings give. Raises `SettingsError` for parked actors of a profile that does not exist."""
+    pool = settings.pool
+    for name in pool.parked:
+        if name not in profiles:
+            known = ", ".join(sorted(profiles))
+            raise SettingsError(
+                f"RINGMASTER_PARKED names the profile {name!r}, which does not exist; there are {known}"
+            )
+    return DeskRules(
+        max_calls=pool.max_calls,
+        daily_budget_usd_micros=settings.budget.daily_usd_micros,
+        renew_every_s=pool.renew_every_s,
+        lease_ttl_s=pool.lease_ttl_s,
+        setup_timeout_s=settings.live.setup_timeout_s,
+        pool=PoolRules(
+            max_actors=pool.max_calls,
+            baseline=dict(pool.parked),
+            session_max_age_s=pool.parked_max_age_s,
+            actor_max_calls=pool.actor_max_calls,
+            actor_max_age_s=pool.actor_max_age_s,
+            actor_max_growth_mb=pool.actor_max_growth_mb,
+        ),
+    )

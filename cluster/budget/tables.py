@@ -1,0 +1,57 @@
+"""The tables of admission and money.
+
+Rules of this file:
+1. Seconds ending in `_at` are UTC seconds since the epoch; money is integer micro-dollars.
+2. Columns marked ``# pii`` hold personal data, and are emptied as soon as they are not needed.
+3. What a tenant has spent of a day is the sum over its ended leases, and stands nowhere else.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, Integer, String, Table
+
+from cluster.storage import metadata
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("lease_id", String(64), primary_key=True),
+    Column("call_id", String(64), nullable=False, unique=True),
+    Column("tenant", String(64), nullable=False),
+    Column("day", String(10), nullable=False),  # UTC, as 2026-11-24
+    Column("slot", String(64), nullable=False),
+    Column("fencing_token", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("max_cost_usd_micros", BigInteger, nullable=False),
+    Column("reserved_usd_micros", BigInteger, nullable=False),
+    Column("cost_usd_micros", BigInteger, nullable=False),
+    Column("granted_at", Float(53), nullable=False),
+    Column("ended_at", Float(53)),  # null while the lease is open
+    Column("request", JSON(none_as_null=True)),  # pii: the request and its limits, until the call has ended
+    Column("record", JSON(none_as_null=True)),  # pii: the call's record, until the history has it
+    Index("leases_of_day", "day", "tenant"),
+    Index("leases_open", "ended_at"),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("tenant", String(64), primary_key=True),
+    Column("request_id", String(255), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("call_id", String(64), nullable=False),
+    Column("lease_id", String(64), nullable=False),
+    Column("warm", Boolean, nullable=False),
+    Column("admitted_at", Float(53), nullable=False, index=True),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", String(16), primary_key=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("tenant", String(64), nullable=False),
+    Column("scopes", String(255), nullable=False),  # separated by blanks
+    Column("created_at", Float(53), nullable=False),
+    Column("revoked_at", Float(53)),
+)

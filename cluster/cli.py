@@ -1,0 +1,289 @@
+"""The command line, as far as it needs no Ray: a client of the HTTP API, and the keys in the database.
+
+`actors.cli` adds what starts or examines a cluster. Exit codes: 0 as wished, 1 it went wrong, 2 the input is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cluster import __version__
+from cluster.client import Client
+from cluster.errors import InputError, RingmasterError
+from cluster.settings import database_url, describe_settings, load_client_settings
+
+if TYPE_CHECKING:
+    from cluster.doctor import Check
+
+app = typer.Typer(
+    name="ringmaster",
+    help="AI phone calls on Ray, LiveKit and Gemini Live.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+keys = typer.Typer(help="API keys, straight in the database that DATABASE_URL names.", no_args_is_help=True)
+app.add_typer(keys, name="key")
+
+Url = Annotated[str | None, typer.Option("--url", help="Where the API is [RINGMASTER_URL].", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
+CallId = Annotated[str, typer.Argument(help="As `ringmaster calls` shows it.", show_default=False)]
+Json = Mapping[str, Any]
+
+
+def run(application: typer.Typer) -> None:
+    """Run the command line; a person never sees a traceback for what was wrong with the input."""
+    try:
+        application()
+    except RingmasterError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)  # noqa: T201 - the command line's own output
+        sys.exit(2 if isinstance(error, InputError) else 1)
+
+
+@app.command()
+def call(
+    to: Annotated[str, typer.Argument(help="Number to dial, E.164, such as +15551230001.", show_default=False)],
+    *,
+    profile: Annotated[str, typer.Option(help="Which agent speaks.", show_default=False)],
+    from_: Annotated[str | None, typer.Option("--from", help="Number to show, one of the trunk's.")] = None,
+    context: Annotated[list[str] | None, typer.Option(help="name=text for a {variable} of the profile.")] = None,
+    priority: Annotated[int, typer.Option(help="0 to 9; higher is served first.")] = 0,
+    max_duration_s: Annotated[float | None, typer.Option(help="Seconds; tightens the profile's limit.")] = None,
+    max_cost_usd: Annotated[str | None, typer.Option(help="US dollars; tightens the profile's limit.")] = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="The same key within 24 h is the same call.")] = None,
+    wait: Annotated[bool, typer.Option(help="Show the call as it happens, until it ends.")] = True,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Place a call. With --wait, exits with 1 if it did not go well."""
+    wish = {
+        "to": to,
+        "from": from_,
+        "profile": profile,
+        "context": _context(context or []),
+        "priority": priority,
+        "max_duration_s": max_duration_s,
+        "max_cost_usd": max_cost_usd,
+    }
+    body = {name: value for name, value in wish.items() if value is not None}
+    with _client(url) as api:
+        accepted = api.create_call(body, idempotency_key)
+        if not wait:
+            _print(accepted, f"{accepted['call_id']}  {accepted['state']}", as_json=as_json)
+            return
+        for event in api.events(accepted["call_id"]):
+            _print(event, _progress(event), as_json=as_json)
+        ended = api.call(accepted["call_id"])
+    _print(ended, _calls_table([ended]), as_json=as_json)
+    if (ended.get("outcome") or {}).get("result") != "success":
+        raise typer.Exit(1)
+
+
+@app.command()
+def calls(
+    call_id: Annotated[str | None, typer.Argument(help="Show this one call.", show_default=False)] = None,
+    *,
+    state: Annotated[str | None, typer.Option(help="live or ended.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """List calls, newest first; or show one, with its transcript."""
+    with _client(url) as api:
+        if call_id is None:
+            found = api.calls(state, limit)
+            _print({"calls": found}, _calls_table(found), as_json=as_json)
+            return
+        one = api.call(call_id)
+    _print(one, _calls_table([one]), as_json=as_json)
+    if not as_json:
+        for line in one["transcript"]:
+            _console().print(_progress(line | {"kind": "line"}), markup=False)
+        _console().print(_facts(one))
+
+
+@app.command()
+def hangup(call_id: CallId, *, url: Url = None, as_json: AsJson = False) -> None:
+    """End a call now."""
+    with _client(url) as api:
+        answer = api.hang_up(call_id)
+    _print(answer, f"{answer['call_id']}  {answer['state']}", as_json=as_json)
+
+
+@app.command()
+def settings(*, as_json: AsJson = False) -> None:
+    """List every environment variable that is read, with its default and its reason."""
+    rows = list(describe_settings())
+    table = _table("variable", "default", "meaning")
+    for row in rows:
+        table.add_row(*row)
+    _print([row._asdict() for row in rows], table, as_json=as_json)
+
+
+@app.command()
+def version() -> None:
+    """Show the version."""
+    _console().print(__version__)
+
+
+@keys.command("create")
+def create(
+    *,
+    tenant: Annotated[str, typer.Option(help="Whose calls and budget the key is for.")] = "default",
+    scope: Annotated[list[str] | None, typer.Option(help="calls, campaigns or admin; may be repeated.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key and show it; it is stored as a hash and can't be shown again."""
+    from cluster.keys import KeyScopeError, create_key
+
+    try:
+        key = create_key(_database(), tenant, scope or ["calls"])
+    except KeyScopeError as error:
+        raise InputError(str(error)) from None
+    _print({"key": key, "tenant": tenant, "scopes": scope or ["calls"]}, key, as_json=as_json)
+
+
+@keys.command("list")
+def list_(*, as_json: AsJson = False) -> None:
+    """Show which keys there are, without their secrets."""
+    from cluster.keys import list_keys
+
+    rows: list[dict[str, Any]] = [
+        {
+            "key_id": key.principal.key_id,
+            "tenant": key.principal.tenant,
+            "scopes": sorted(key.principal.scopes),
+            "created_at": _utc(key.created_at),
+            "revoked_at": _utc(key.revoked_at) if key.revoked_at else None,
+        }
+        for key in list_keys(_database())
+    ]
+    table = _table("key", "tenant", "scopes", "created", "revoked")
+    for row in rows:
+        table.add_row(row["key_id"], row["tenant"], " ".join(row["scopes"]), row["created_at"], row["revoked_at"])
+    _print({"keys": rows}, table, as_json=as_json)
+
+
+@keys.command()
+def revoke(
+    key_id: Annotated[str, typer.Argument(help="As `ringmaster key list` shows it.", show_default=False)],
+) -> None:
+    """End a key's use."""
+    from cluster.keys import revoke_key
+
+    if not revoke_key(_database(), key_id):
+        raise InputError(f"there is no key {key_id!r} in use; `ringmaster key list` shows those there are")
+    _console().print(f"{key_id} is revoked")
+
+
+def show_checks(found: Sequence[Check], *, as_json: bool) -> None:
+    """What the doctor found, with what to do."""
+    table = _table("", "check", "found", "what to do")
+    for check in found:
+        sign = {True: "ok", False: "FAILS", None: "-"}[check.ok]
+        table.add_row(sign, check.name, check.detail, "" if check.ok else check.fix)
+    _print([asdict(check) for check in found], table, as_json=as_json)
+
+
+def _database() -> Any:
+    from cluster.storage import open_engine, upgrade
+
+    engine = open_engine(database_url())
+    upgrade(engine)
+    return engine
+
+
+@contextmanager
+def _client(url: str | None) -> Iterator[Client]:
+    settings_ = load_client_settings()
+    client = Client(settings_ if url is None else settings_.model_copy(update={"url": url.rstrip("/")}))
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _context(pairs: Sequence[str]) -> dict[str, str]:
+    context = {}
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        if not separator:
+            raise InputError(f"--context {pair!r}: expected name=text")
+        context[name] = text
+    return context
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True, emoji=False)
+
+
+def _print(value: Any, shown: Any, *, as_json: bool) -> None:
+    """One JSON document a line for programs, what a person wants to see otherwise; None shows nothing."""
+    if as_json:
+        _console().print(json.dumps(value, ensure_ascii=False), markup=False)
+    elif shown is not None:
+        _console().print(shown, markup=False)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _calls_table(found: Sequence[Json]) -> Table:
+    table = _table("call", "state", "direction", "profile", "number", "talk", "cost", "outcome")
+    for one in found:
+        outcome = one.get("outcome")
+        table.add_row(
+            one["call_id"],
+            one["state"],
+            one["direction"],
+            one["profile"],
+            one["to"] if one["direction"] == "outbound" else one["from"],
+            f"{one.get('talk_s') or 0:.0f} s",
+            f"${one['cost']['usd']:.4f}",
+            f"{outcome['result']}/{outcome['reason']}" if outcome else "",
+        )
+    return table
+
+
+def _facts(one: Json) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("times", "  ".join(f"{name} {ms:.0f} ms" for name, ms in one["timings_ms"].items()))
+    table.add_row("line", "  ".join(f"{name} {value:g}" for name, value in one["quality"].items()))
+    detail = (one.get("outcome") or {}).get("detail")
+    if detail:
+        table.add_row("detail", detail)
+    return table
+
+
+_SHOWN: Mapping[str, Callable[[Json], str]] = {
+    "leg": lambda event: str(event["state"]),
+    "line": lambda event: f"{event['who']}: {event['text']}",
+    "tool": lambda event: f"tool {event.get('name', '')}",
+    "fault": lambda event: f"fault: {event.get('what', '')}",
+}
+
+
+def _progress(event: Json) -> str | None:
+    """An event in one line; None for what only programs want."""
+    show = _SHOWN.get(event["kind"])
+    return f"{event['at_s']:7.1f} s  {show(event)}" if show else None
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -1,0 +1,1 @@
+"""Requests for calls: the HTTP API, LiveKit's worker protocol and webhooks."""

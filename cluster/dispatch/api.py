@@ -1,0 +1,295 @@
+"""The HTTP API: verifies, parses, asks `BudgetPool` and `Records`, answers. It owns nothing and decides nothing.
+
+Every route is a function of a request and of a `Front`, so it runs the same in a Serve replica and in a test.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request, Security
+from fastapi.security import HTTPBearer
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cluster.dispatch import problems
+from cluster.dispatch.access import Doorkeeper
+from cluster.dispatch.ports import ControlPlaneDown, History, Pool
+from cluster.dispatch.problems import Problem
+from cluster.dispatch.requests import CallBody, new_call_id, outbound_request
+from cluster.dispatch.schemas import CallAccepted, CallDetail, CallList, ProblemDocument
+from cluster.dispatch.streams import event_stream
+from cluster.dispatch.webhook import Webhooks
+from cluster.keys import Principal
+from cluster.messages import Admitted, Direction
+from cluster.records.views import ENDED, STARTING, cost_view
+
+LARGEST_BODY_BYTES: Final = 1 << 20
+KEY_LENGTH: Final = 200
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """What the routes work with."""
+
+    pool: Pool
+    history: History
+    webhooks: Webhooks
+    doorkeeper: Doorkeeper
+    profiles: frozenset[str]
+    room_prefix: str
+    can_dial: bool
+    """There is an outbound trunk."""
+    version: str
+    metrics: Callable[[Mapping[str, Any]], str]
+    """Prometheus text from `BudgetPool`'s statistics."""
+    close: Callable[[], Awaitable[None]]
+    """Called when the application stops."""
+
+
+async def _front(request: Request) -> Front:
+    front: Front = request.app.state.front
+    return front
+
+
+TheFront = Annotated[Front, Depends(_front)]
+_bearer = HTTPBearer(auto_error=False, description="An API key, from `ringmaster key create`")
+
+
+def _key_for(scope: str | None) -> Any:
+    async def check(request: Request, front: TheFront, _shown: Annotated[object, Security(_bearer)]) -> Principal:
+        return await front.doorkeeper.admit(request.headers.get("Authorization"), scope)
+
+    return Depends(check)
+
+
+CallsKey = Annotated[Principal, _key_for("calls")]
+AnyKey = Annotated[Principal, _key_for(None)]
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
+    titles = {status: [k.title for k in problems.TYPES.values() if k.status == status] for status in statuses}
+    return {status: {"description": "; ".join(titles[status]), "content": content} for status in statuses}
+
+
+calls = APIRouter(prefix="/v1/calls", tags=["calls"], responses=_errors(401, 403, 422, 503))
+system = APIRouter(tags=["system"])
+
+
+@calls.post("", status_code=202, response_model=CallAccepted, responses=_errors(400, 413, 429))
+async def create_call(
+    body: CallBody,
+    front: TheFront,
+    key: CallsKey,
+    response: Response,
+    idempotency_key: Annotated[str | None, Header(description="The same key within 24 h is the same call")] = None,
+) -> dict[str, Any]:
+    """Place an outbound call. It is dialled when this returns; its course is at `GET /v1/calls/{call_id}/events`."""
+    if not front.can_dial:
+        detail = "there is no outbound trunk; set RINGMASTER_OUTBOUND_TRUNK_ID"
+        raise Problem("unavailable", detail, reason="ours/no-outbound-trunk")
+    if body.profile not in front.profiles:
+        known = ", ".join(sorted(front.profiles))
+        raise Problem("unknown-profile", f"there is no profile of this name; there are: {known}")
+    call_id = new_call_id(time.time(), secrets.token_bytes(10))
+    request = outbound_request(
+        body,
+        call_id=call_id,
+        tenant=key.tenant,
+        idempotency_key=_checked(idempotency_key),
+        room_prefix=front.room_prefix,
+    )
+    answer = await front.pool.admit(request)
+    if not isinstance(answer, Admitted):
+        raise problems.problem_of_admission(answer)
+    response.headers["Location"] = f"/v1/calls/{answer.call_id}"
+    return {"call_id": answer.call_id, "state": STARTING}
+
+
+@calls.get("", response_model=CallList)
+async def list_calls(
+    front: TheFront,
+    key: CallsKey,
+    state: Annotated[Literal["live", "ended"] | None, Query()] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    before: Annotated[str | None, Query(description="`next_before` of the page before this one", max_length=64)] = None,
+) -> dict[str, Any]:
+    """The calls of the key's tenant, newest first."""
+    page = await front.history.calls(key.tenant, state, limit, before, key.may("admin"))
+    more = page[-1]["call_id"] if len(page) == limit else None
+    if any(call["state"] != ENDED for call in page):
+        live = await _live(front, key)
+        page = [_as_it_stands(call, live.get(call["call_id"])) for call in page]
+    return {"calls": page, "next_before": more}
+
+
+@calls.get("/{call_id}", response_model=CallDetail, responses=_errors(404))
+async def get_call(call_id: str, front: TheFront, key: CallsKey) -> dict[str, Any]:
+    """One call: state, legs, transcript, cost so far, timings, quality, outcome, timeline."""
+    return await _call(front, key, call_id)
+
+
+@calls.post("/{call_id}/hangup", status_code=202, response_model=CallAccepted, responses=_errors(404))
+async def hang_up(call_id: str, front: TheFront, key: CallsKey) -> dict[str, Any]:
+    """End a call now. To end one that has ended changes nothing and is no error."""
+    call = await _call(front, key, call_id)
+    ending = call["state"] != ENDED and await front.pool.hangup(call_id)
+    return {"call_id": call_id, "state": "ending" if ending else ENDED}
+
+
+@calls.get(
+    "/{call_id}/events",
+    responses=_errors(404)
+    | {200: {"description": "Events until the call's end", "content": {"text/event-stream": {}}}},
+    response_class=StreamingResponse,
+)
+async def watch_call(
+    call_id: str,
+    front: TheFront,
+    key: CallsKey,
+    last_event_id: Annotated[int, Header(ge=0, description="Go on after this one")] = 0,
+) -> StreamingResponse:
+    """What happens in a call, as it happens (server-sent events), from its beginning or from `Last-Event-ID` on."""
+    await _call(front, key, call_id)
+    stream = event_stream(front.history, call_id, last_event_id, lambda: _call_or_none(front, key, call_id))
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+
+@system.post("/livekit/webhook", responses=_errors(401, 503))
+async def take_webhook(
+    request: Request, front: TheFront, authorization: Annotated[str, Header(description="LiveKit's signature")] = ""
+) -> dict[str, str]:
+    """LiveKit's webhooks go here; they are signed with LIVEKIT_API_KEY's secret."""
+    return {"status": await front.webhooks.receive(await request.body(), authorization)}
+
+
+@system.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """This replica is alive."""
+    return {"status": "ok"}
+
+
+@system.get("/readyz", responses=_errors(503))
+async def readyz(front: TheFront) -> JSONResponse:
+    """Calls can be taken now: `free` more of them, `parked` at once and the others after 3 to 4 s."""
+    try:
+        statistics = await front.pool.statistics()
+    except ControlPlaneDown:
+        raise Problem("unavailable", "the control actors did not answer", reason="control-plane-down") from None
+    if statistics.get("draining"):
+        raise Problem("draining")
+    return JSONResponse({"status": "ready"} | {name: statistics.get(name) for name in ("free", "parked")})
+
+
+@system.get("/metrics", response_class=PlainTextResponse, responses=_errors(401, 503))
+async def metrics(front: TheFront, _key: AnyKey) -> PlainTextResponse:
+    """Prometheus text. Any API key will do."""
+    return PlainTextResponse(front.metrics(await front.pool.statistics()), media_type=METRICS_TYPE)
+
+
+@system.get("/docs/problems/{slug}", responses=_errors(404))
+async def explain(slug: str) -> dict[str, Any]:
+    """What a problem's `type` means and what to do about it."""
+    kind = problems.TYPES.get(slug)
+    if kind is None:
+        raise Problem("not-found")
+    return {"type": problems.TYPE_PREFIX + slug, "title": kind.title, "status": kind.status, "advice": kind.advice}
+
+
+def build_api(front: Front) -> FastAPI:
+    """The application, ready to serve."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await front.close()
+
+    app = FastAPI(
+        lifespan=lifespan,
+        title="Ringmaster",
+        version=front.version,
+        description="AI phone calls on Ray, LiveKit and Gemini Live.",
+        redoc_url=None,
+        responses={500: {"model": ProblemDocument, "description": problems.TYPES["internal"].title}},
+    )
+    app.state.front = front
+    app.include_router(calls)
+    app.include_router(system)
+    app.add_middleware(_BodyLimit)
+    problems.install(app)
+    return app
+
+
+async def _call(front: Front, key: Principal, call_id: str) -> dict[str, Any]:
+    call = await _call_or_none(front, key, call_id)
+    if call is None:
+        raise Problem("not-found", "there is no such call, or it is another tenant's")
+    return call
+
+
+async def _call_or_none(front: Front, key: Principal, call_id: str) -> dict[str, Any] | None:
+    call = await front.history.call(call_id, key.tenant, key.may("admin"))
+    if call is not None and call["state"] == ENDED:
+        return call
+    live = (await _live(front, key)).get(call_id)
+    if call is None:
+        # Admitted a moment ago: the lease is there before the history is.
+        return None if live is None else _only_live(call_id, live)
+    return _as_it_stands(call, live)
+
+
+async def _live(front: Front, key: Principal) -> dict[str, dict[str, Any]]:
+    return {call["call_id"]: call for call in await front.pool.live_calls(key.tenant)}
+
+
+def _as_it_stands(call: dict[str, Any], live: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The call with what `BudgetPool` knows better while it runs: its cost and how long it lasts."""
+    if live is None or call["state"] == ENDED:
+        return call
+    return call | {"cost": cost_view(live["cost_usd_micros"]), "duration_s": live["duration_s"]}
+
+
+def _only_live(call_id: str, live: Mapping[str, Any]) -> dict[str, Any]:
+    nothing_yet: dict[str, Any] = {"legs": [], "transcript": [], "timings_ms": {}, "quality": {}, "events": []}
+    far_end = "to" if live["direction"] == Direction.OUTBOUND else "from"
+    known = {"call_id": call_id, "state": STARTING, far_end: live["number"]}
+    known |= {name: live[name] for name in ("direction", "profile")}
+    return _as_it_stands(known | nothing_yet, live)
+
+
+def _checked(idempotency_key: str | None) -> str | None:
+    if idempotency_key is None:
+        return None
+    if not (0 < len(idempotency_key) <= KEY_LENGTH and idempotency_key.isascii() and idempotency_key.isprintable()):
+        raise Problem("invalid-idempotency-key")
+    return idempotency_key
+
+
+class _BodyLimit:
+    """Refuses bodies that no honest request has, before they are read into memory."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count what comes in."""
+        read = 0
+
+        async def counted() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > LARGEST_BODY_BYTES:
+                # The framework lets only its own exception out of its reading of a body.
+                raise HTTPException(413)
+            return message
+
+        await self._app(scope, counted if scope["type"] == "http" else receive, send)

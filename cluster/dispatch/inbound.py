@@ -1,0 +1,156 @@
+"""Inbound calls: a room that wants our agent gets a call actor, or its caller gets a final answer.
+
+Rules of this file:
+1. Whoever hears of a room first asks for it; asking twice is asking once, since the request is the room's.
+2. A caller is never left ringing: what is not admitted within `PATIENCE_S` is refused, and the refusal is recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import replace
+from typing import Final
+
+from cluster import outcome as o
+from cluster.dispatch.ports import ControlPlaneDown, History, Pool, Rooms
+from cluster.dispatch.requests import UNKNOWN_PROFILE, Arrival, BadDispatch, inbound_request, wish_of
+from cluster.messages import Admission, Admitted, CallRecord, CallRequest, Refused, Usage, Wait
+from cluster.outcome import Outcome, Result
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S: Final = 8.0
+"""How long a caller may ring for a place that may become free; people hang up after five or six rings of 5 to 6 s."""
+ASK_AGAIN_S: Final = 2.0
+CALLER_KNOWN_WITHIN_S: Final = 0.3
+"""A call without its caller's number is better than a late one."""
+CONTROL_PLANE_DOWN: Final = Outcome(Result.OURS, "control-plane-down")
+CONTROL_PLANE_PAUSE_S: Final = 1.0
+
+
+class Inbound:
+    """Takes or refuses the calls that LiveKit brings."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        history: History,
+        rooms: Rooms,
+        *,
+        default_profile: str,
+        profiles: frozenset[str],
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        """`profiles` are the names of those that are installed."""
+        self._pool = pool
+        self._history = history
+        self._rooms = rooms
+        self._default_profile = default_profile
+        self._profiles = profiles
+        self._patience_s = patience_s
+
+    def request(self, arrival: Arrival) -> CallRequest:
+        """The request behind an arrival. Raises `BadDispatch`."""
+        profile, context = wish_of(arrival, self._default_profile)
+        if profile not in self._profiles:
+            known = ", ".join(sorted(self._profiles))
+            raise BadDispatch(
+                UNKNOWN_PROFILE, f"the dispatch asks for a profile that is not installed; there are: {known}"
+            )
+        return inbound_request(arrival, profile, context)
+
+    async def hint(self, arrival: Arrival) -> Admission | None:
+        """Ask once, early. Nothing but an admission has an effect: LiveKit's own dispatch comes, and refuses, later."""
+        try:
+            return await self._pool.admit(self.request(arrival))
+        except (BadDispatch, ControlPlaneDown):
+            return None
+
+    async def take(self, arrival: Arrival) -> Admitted | None:
+        """Have the call admitted; or refuse it, which hangs up, and return None."""
+        arrival = await self._with_caller(arrival)
+        try:
+            request = self.request(arrival)
+        except BadDispatch as error:
+            await self.refuse(inbound_request(arrival, self._default_profile, {}), error.outcome, str(error))
+            return None
+        answer = await self._ask(request)
+        if isinstance(answer, Wait):
+            answer = await self._wait_for_a_place(request, answer)
+        if isinstance(answer, Admitted):
+            return answer
+        await self.refuse(request, answer.outcome, answer.detail)
+        return None
+
+    async def refuse(self, request: CallRequest, outcome: Outcome, detail: str) -> None:
+        """Give the caller a final answer and record it. `detail` holds no personal data."""
+        noted = {"call_id": request.call_id, "outcome": str(outcome)}
+        log.warning("an inbound call is refused", extra=noted | {"why": detail})
+        await self._rooms.delete(request.room)
+        try:
+            await self._history.finish(refusal(request, outcome, detail, time.time()))
+        except ControlPlaneDown:
+            log.warning("a refusal is not recorded: the history did not answer", extra=noted)
+
+    async def _with_caller(self, arrival: Arrival) -> Arrival:
+        """LiveKit's job does not say who is in the room; the room does, within a few milliseconds."""
+        if arrival.attributes:
+            return arrival
+        try:
+            async with asyncio.timeout(CALLER_KNOWN_WITHIN_S):
+                present = await self._rooms.present(arrival.room) or ()
+        except TimeoutError:
+            return arrival
+        callers = sorted((who for who in present if who.kind != "AGENT"), key=lambda who: who.kind != "SIP")
+        return replace(arrival, attributes=callers[0].attributes) if callers else arrival
+
+    async def _wait_for_a_place(self, request: CallRequest, answer: Wait) -> Admitted | Refused:
+        give_up_at = time.monotonic() + self._patience_s
+        somebody = await self._rooms.present(request.room)
+        while time.monotonic() + answer.retry_after_s <= give_up_at:
+            await asyncio.sleep(min(answer.retry_after_s, ASK_AGAIN_S))
+            # LiveKit does not tell a worker that a room without its agent has emptied.
+            present = await self._rooms.present(request.room)
+            if somebody and present is not None and not present:
+                return Refused(outcome=o.CALLER_LEFT_EARLY, detail="the caller hung up while waiting for a place")
+            somebody = somebody or present
+            asked = await self._ask(request)
+            if not isinstance(asked, Wait):
+                return asked
+            answer = asked
+        return Refused(outcome=answer.outcome, detail="no place became free while the phone rang")
+
+    async def _ask(self, request: CallRequest) -> Admission:
+        try:
+            return await self._pool.admit(request)
+        except ControlPlaneDown:
+            return Wait(outcome=CONTROL_PLANE_DOWN, retry_after_s=CONTROL_PLANE_PAUSE_S)
+
+
+def refusal(request: CallRequest, outcome: Outcome, detail: str, now: float) -> CallRecord:
+    """The record of a call that was never begun. `now` is UTC seconds."""
+    return CallRecord(
+        call_id=request.call_id,
+        request_id=request.request_id,
+        tenant=request.tenant,
+        direction=request.direction,
+        profile=request.profile,
+        model="",
+        room=request.room,
+        slot="",
+        node="",
+        outcome=outcome,
+        started_at=now,
+        answered_s=None,
+        duration_s=0.0,
+        talk_s=0.0,
+        cost_usd_micros=0,
+        usage=Usage(),
+        timings_ms={},
+        quality={},
+        to=request.to,
+        from_=request.from_,
+        detail=detail,
+    )

@@ -1,0 +1,86 @@
+"""The shapes of the API's answers, for its documentation and for programs that are made from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Answer(BaseModel):
+    """An answer; later versions may add members to any of them."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class CallAccepted(Answer):
+    """A call that was admitted or is being ended."""
+
+    call_id: str = Field(examples=["call_01k3v8m2q9x4t7z0c5b6n1d8hj"])
+    state: str = Field(description="`starting`, `ending` or `ended`")
+
+
+class Cost(Answer):
+    """Money."""
+
+    usd: float
+    usd_micros: int
+
+
+class OutcomeShape(Answer):
+    """How a call ended and whose doing it was."""
+
+    result: str = Field(description="`success`, `caller`, `carrier`, `model`, `policy` or `ours`")
+    reason: str
+    detail: str | None = None
+
+
+class CallSummary(Answer):
+    """A call as a list shows it. Numbers are masked unless the key has the scope `admin`."""
+
+    call_id: str
+    state: str = Field(description="`starting`, `dialling`, `ringing`, `answered` or `ended`")
+    direction: str = Field(description="`inbound` or `outbound`")
+    profile: str
+    model: str | None = None
+    to: str = ""
+    from_: str = Field("", alias="from")
+    started_at: str | None = Field(None, description="UTC, RFC 3339")
+    ended_at: str | None = None
+    answered_s: float | None = Field(None, description="Seconds from the start to the answer")
+    duration_s: float | None = None
+    talk_s: float | None = None
+    cost: Cost
+    outcome: OutcomeShape | None = None
+
+
+class CallDetail(CallSummary):
+    """A call with everything that is known of it."""
+
+    legs: list[dict[str, Any]] = Field(description="The phone's connection: its state, and when it reached each")
+    transcript: list[dict[str, Any]] = Field(description="`who`, `text`, `at_s`, `heard`")
+    usage: dict[str, int] | None = Field(None, description="Tokens by modality")
+    timings_ms: dict[str, float]
+    quality: dict[str, float]
+    recording_url: str | None = None
+    events: list[dict[str, Any]] = Field(description="The timeline: `seq`, `kind`, `at_s`, and the kind's own members")
+
+
+class CallList(Answer):
+    """Calls, newest first."""
+
+    calls: list[CallSummary]
+    next_before: str | None = Field(description="Send as `before` to get the older ones; null if there are none")
+
+
+class ProblemDocument(Answer):
+    """RFC 9457."""
+
+    type: str = Field(examples=["/docs/problems/over-capacity"])
+    title: str
+    status: int
+    detail: str
+    instance: str
+    reason: str | None = Field(None, description="`result/reason`, as in a call's outcome")
+    retry_after_s: float | None = None
+    errors: list[dict[str, str]] | None = Field(None, description="`pointer` (RFC 6901) or `parameter`, and `detail`")

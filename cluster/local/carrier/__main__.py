@@ -1,0 +1,50 @@
+"""`python -m cluster.local.carrier`: a carrier in a process of its own. Its first line of output is `{"url": …}`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+from pathlib import Path
+
+from cluster.local.carrier.carrier import Carrier
+from cluster.local.carrier.leg import Livekit
+from cluster.local.carrier.quiet import silence_rtc_logs
+from cluster.local.carrier.server import serve
+from cluster.local.scenario import load_scenario
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m cluster.local.carrier", description=__doc__)
+    parser.add_argument("--livekit-url", required=True)
+    parser.add_argument("--api-key", required=True)
+    parser.add_argument("--api-secret", required=True)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--scenario", type=Path, help="scripts of the phones; default: the demo's")
+    parser.add_argument("--outbound-script", default="reminder", help="the agent whose caller answers outbound calls")
+    parser.add_argument("--calls-per-second", type=int, help="limit of each outbound trunk; more are refused with 503")
+    parser.add_argument("--no-transcribe", action="store_true", help="do not write down what the phones hear")
+    return parser.parse_args()
+
+
+async def _run(options: argparse.Namespace) -> None:
+    livekit = Livekit(options.livekit_url, options.api_key, options.api_secret)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    carrier = Carrier(
+        livekit,
+        scenario=load_scenario(options.scenario) if options.scenario else None,
+        outbound_script=options.outbound_script,
+        calls_per_second=options.calls_per_second,
+        transcribe=not options.no_transcribe,
+    )
+    async with carrier, serve(carrier, options.port) as url:
+        print(json.dumps({"url": url}), flush=True)  # noqa: T201 - the line that tells the parent process where it listens
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    silence_rtc_logs()
+    asyncio.run(_run(_options()))

@@ -1,0 +1,115 @@
+"""Logging: one line per event, the call's id on every line of a call, no personal data or credential in any of them.
+
+Everything goes through the standard library's root logger, so the lines of LiveKit, Ray and the HTTP libraries look and
+are cleaned like our own. Messages are static; what varies stands in `extra`. What belongs to a caller stands under a
+key that starts with `pii.`, and is dropped. Rule: the cleaning is the last step before the rendering, so that it sees
+exceptions too (LiveKit's errors carry the whole token).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from structlog.stdlib import ExtraAdder, ProcessorFormatter
+from structlog.typing import Processor
+
+from cluster.telephony.numbers import mask
+
+if TYPE_CHECKING:
+    from cluster.settings import Settings
+
+PII = "pii."
+REMOVED = "[removed]"
+_CHATTY = ("aiohttp", "asyncio", "google_genai", "httpcore2", "httpx2", "livekit", "urllib3", "websockets")
+"""Libraries whose `info` is about themselves."""
+_WITH_OWN_OUTPUT = ("ray", "livekit")
+"""Libraries that write past the root logger unless their own output is taken away."""
+
+_SECRETS = re.compile(
+    r"eyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?"  # a JSON web token
+    r"|AIza[\w-]{20,}"  # a Google API key
+    r"|ya29\.[\w.-]+"  # a Google access token
+    r"|auth_tokens/[\w-]+"  # a Live API token
+    r"|rm_[0-9a-f]{8}_[\w-]+"  # one of our keys
+    r"|(?<=://)[^\s/:@]*:[^\s/@]+(?=@)"  # a user and a password in a URL
+    r"|(?<=[?&]key=)[^\s&'\"]+"
+    r"|(?<=access_token=)[^\s&'\"]+"
+    r"|(?<=Bearer )[^\s'\"]+",
+)
+_NUMBER = re.compile(r"(?:\+|%2B)[1-9][0-9]{6,14}|(?<=sip:)[0-9]{5,}(?=@)")
+_RAYS_OWN = "_ray_"
+"""What Ray adds to every record of a process that it runs in."""
+_STAYS = frozenset({"timestamp", "level", "logger", "call_id"})
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send the process's log to standard error, at the settings' level and in their format. May be called again."""
+    as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter(as_json=as_json))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    root.setLevel(level)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(level if level < logging.INFO else max(level, logging.WARNING))
+    for name in _WITH_OWN_OUTPUT:
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.propagate = True
+
+
+def formatter(*, as_json: bool) -> logging.Formatter:
+    """Renders one record as JSON, or for people."""
+    render: Processor = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
+    return ProcessorFormatter(
+        foreign_pre_chain=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            ExtraAdder(),
+        ],
+        processors=[
+            ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            _clean,
+            render,
+        ],
+    )
+
+
+@contextmanager
+def call_scope(call_id: str) -> Iterator[None]:
+    """Every line that is logged inside, also by tasks begun inside, carries the call's id."""
+    with structlog.contextvars.bound_contextvars(call_id=call_id):
+        yield
+
+
+def redact(text: str) -> str:
+    """The text without tokens, keys and passwords, and with phone numbers masked."""
+    return _NUMBER.sub(lambda found: mask(found[0].replace("%2B", "+")), _SECRETS.sub(REMOVED, text))
+
+
+def _clean(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {
+        key: value if key in _STAYS else _cleaned(value)
+        for key, value in event.items()
+        if not key.startswith((PII, _RAYS_OWN))
+    }
+
+
+def _cleaned(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, dict):
+        return {str(key): _cleaned(item) for key, item in value.items() if not str(key).startswith(PII)}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_cleaned(item) for item in value]
+    return redact(value if isinstance(value, str) else repr(value))

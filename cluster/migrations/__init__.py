@@ -1,0 +1,1 @@
+"""The database's history, as Alembic migrations. Run them with `cluster.storage.upgrade`."""

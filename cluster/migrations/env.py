@@ -1,0 +1,15 @@
+"""Runs the migrations on the connection that `cluster.storage.upgrade` hands over."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from cluster.storage import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    transaction_per_migration=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,199 @@
+"""Profiles: what an agent is, one YAML file each. A profile is also what a parked Live session is set up with.
+
+Everything that could fail in the middle of a call is refused here, with the file and the line: unknown fields, models,
+voices and tools, values that the model would not take, and `{variables}` that could never be filled.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from difflib import get_close_matches
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cluster.errors import ProfileError
+from cluster.marked_yaml import MarkedFile, Where
+from cluster.models import Model
+
+TOOLS = ("end_call",)
+"""The tools that are built in."""
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_VARIABLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+Sensitivity = Literal["low", "high"]
+PositiveSeconds = Annotated[float, Field(gt=0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, str_strip_whitespace=True)
+
+
+class Greeting(_Part):
+    """Who speaks first, and what the agent is told when the call is connected."""
+
+    mode: Literal["speak-first", "wait"] = "speak-first"
+    text: str = "Greet the caller."
+    """An instruction to the model, not the words themselves."""
+
+
+class Limits(_Part):
+    """What ends a call that does not end by itself."""
+
+    max_duration_s: Annotated[float, Field(gt=0, le=14_400)] = 600
+    """The agent says goodbye shortly before."""
+    silence_s: PositiveSeconds = 30
+    """Nobody spoke for so long: the call ends."""
+    idle_reminder_s: PositiveSeconds = 10
+    """Nobody spoke for so long: the agent asks whether the caller is still there …"""
+    idle_reminders: Annotated[int, Field(ge=0, le=10)] = 2
+    """… at most so many times in a row."""
+    max_cost_usd: Annotated[Decimal, Field(gt=0, le=100, decimal_places=6)] = Decimal(2)
+    """Twenty minutes with the default compression cost about 2.50."""
+
+    @property
+    def max_cost_usd_micros(self) -> int:
+        """The same in micro-dollars."""
+        return int(self.max_cost_usd * 1_000_000)
+
+
+class RecordingOptions(_Part):
+    """Stereo FLAC, the caller left and the agent right."""
+
+    enabled: bool = False
+    """Off unless it is asked for: many places require that the caller is told."""
+    url: Annotated[str, Field(min_length=1)]
+    """A folder: a local path or any fsspec URL, such as s3://bucket/calls."""
+
+
+class AudioOptions(_Part):
+    """How the Live session hears and speaks."""
+
+    vad_silence_ms: Annotated[int, Field(ge=100, le=5_000)] = 500
+    """Silence that ends the caller's turn; below 500 the model cuts people off, above 800 it feels slow."""
+    vad_prefix_ms: Annotated[int, Field(ge=0, le=1_000)] = 20
+    """Speech that begins a turn."""
+    start_sensitivity: Sensitivity = "high"
+    end_sensitivity: Sensitivity = "high"
+    """`low` keeps a turn open for up to 30 s on a noisy telephone line."""
+    interruptible: bool = True
+    """Whether the caller can speak over the agent."""
+    noise_suppression: bool = False
+    recording: RecordingOptions | None = None
+
+
+class Compression(_Part):
+    """The whole context is billed again with every turn, so the oldest turns are dropped above a size."""
+
+    trigger_tokens: Annotated[int, Field(ge=5_000)] = 25_000
+    """About 16 minutes of talk; Google's own example."""
+    target_tokens: Annotated[int, Field(ge=1_000)] = 8_000
+
+
+class _File(_Part):
+    """What stands in a profile's file."""
+
+    instructions: Annotated[str, Field(min_length=1)]
+    """Who the agent is and how it speaks; `{variables}` are filled by the `context` of each call."""
+    greeting: Greeting = Greeting()
+    model: str = "gemini-3.8-live"
+    voice: str = "Kore"
+    language: Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Z]{2}|-[0-9]{3})?$")] = "en-US"
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    thinking: Literal["minimal", "low", "medium", "high"] | None = None
+    """How long the model thinks before it speaks, for models that do; none: its own default."""
+    proactive_audio: bool | None = None
+    """Whether the model may stay silent where nobody spoke to it; none: its own default."""
+    affective_dialog: bool = False
+    """Whether the model answers in the caller's mood."""
+    tools: tuple[str, ...] = ("end_call",)
+    limits: Limits = Limits()
+    audio: AudioOptions = AudioOptions()
+    compression: Compression = Compression()
+    unavailable_sentence: str | None = None
+    """A WAV file, beside the profile, for callers whom no model can serve; none: the English one that is shipped."""
+
+
+class Profile(_File):
+    """One agent."""
+
+    name: str
+    """The file's name without `.yaml`."""
+
+    @cached_property
+    def digest(self) -> str:
+        """Short and the same for the same content: what the pool tells versions of a profile apart by."""
+        return sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+    @cached_property
+    def variables(self) -> frozenset[str]:
+        """What the `context` of a call has to give."""
+        return frozenset(_VARIABLE.findall(f"{self.instructions} {self.greeting.text}"))
+
+
+def load_profiles(folder: Path, models: Mapping[str, Model]) -> dict[str, Profile]:
+    """Every profile of a folder, by name. Raises `ProfileError`: each line is `file:line: field: what is wrong`."""
+    paths = sorted(folder.glob("*.yaml"))
+    if not paths:
+        raise ProfileError(f"{folder}: there is no profile (*.yaml) in this folder; set RINGMASTER_PROFILES_DIR")
+    return {path.stem: load_profile(path, models) for path in paths}
+
+
+def load_profile(path: Path, models: Mapping[str, Model]) -> Profile:
+    """One profile. Raises `ProfileError`."""
+    file = MarkedFile(path, _File, ProfileError)
+    found = file.content
+    file.refuse(_refusals(path, found, models))
+    sentence = found.unavailable_sentence
+    return Profile(
+        **found.model_dump(exclude={"unavailable_sentence"}),
+        name=path.stem,
+        unavailable_sentence=str(path.parent / sentence) if sentence else None,
+    )
+
+
+def _refusals(path: Path, profile: _File, models: Mapping[str, Model]) -> Iterator[tuple[Where, str]]:
+    if not _NAME.fullmatch(path.stem):
+        yield (), "a profile's file is named in lower-case letters, digits and hyphens"
+    yield from _braces(("instructions",), profile.instructions)
+    yield from _braces(("greeting", "text"), profile.greeting.text)
+    for i, tool in enumerate(profile.tools):
+        yield from _unless_known(("tools", i), "tool", tool, TOOLS)
+    compression = profile.compression
+    if compression.target_tokens >= compression.trigger_tokens:
+        yield ("compression", "target_tokens"), "must be below trigger_tokens"
+    if profile.unavailable_sentence and not (path.parent / profile.unavailable_sentence).is_file():
+        yield ("unavailable_sentence",), f"there is no file {profile.unavailable_sentence} beside the profile"
+    yield from _unless_known(("model",), "model", profile.model, models)
+    if profile.model in models:
+        yield from _refused_by_model(profile, models[profile.model])
+
+
+def _refused_by_model(profile: _File, model: Model) -> Iterator[tuple[Where, str]]:
+    if model.retired:
+        yield ("model",), f"{model.name} is not served any more since {model.retired}"
+    yield from _unless_known(("voice",), "voice", profile.voice, model.voices)
+    if profile.thinking and not model.thinking:
+        yield ("thinking",), f"{model.name} takes no thinking level; leave it out"
+    if profile.affective_dialog and not model.affective_dialog:
+        yield ("affective_dialog",), f"{model.name} does not have it; leave it out"
+    if profile.proactive_audio is not None and model.proactive_audio != "optional":
+        yield ("proactive_audio",), f"it is {model.proactive_audio} on with {model.name}; leave it out"
+    if profile.compression.trigger_tokens >= model.context_tokens:
+        yield ("compression", "trigger_tokens"), f"{model.name} holds {model.context_tokens} tokens"
+
+
+def _unless_known(where: Where, what: str, name: str, known: Iterable[str]) -> Iterator[tuple[Where, str]]:
+    if name not in set(known):
+        nearest = get_close_matches(name, known, n=1, cutoff=0.4)
+        yield where, f"there is no {what} {name!r}" + (f"; did you mean {nearest[0]}?" if nearest else "")
+
+
+def _braces(where: Where, text: str) -> Iterator[tuple[Where, str]]:
+    if re.search(r"[{}]", _VARIABLE.sub("", text)):
+        yield where, "braces only stand around a variable's name, as in {customer_name}"

@@ -1,0 +1,1 @@
+"""The history of calls: tables, queries, the live feed."""

@@ -1,0 +1,1 @@
+"""Telephony: numbers, and what the outcomes of dialling mean."""

@@ -1,0 +1,1 @@
+"""Tests of admission, money, leases and the pool."""

@@ -1,0 +1,244 @@
+"""Call actors, a history and a clock that live in the test's own process and speak as the real ones do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from cluster.budget.ports import ActorLost, CallActorPort
+from cluster.messages import ActorStatus, Assignment, CallRecord, CallRequest, Direction, Usage
+from cluster.outcome import AGENT_ENDED, Outcome
+
+
+def call_request(number: int = 1, **changes: object) -> CallRequest:
+    """An outbound request; the same number is the same request."""
+    request = CallRequest(
+        request_id=f"request-{number}",
+        call_id=f"call-{number}",
+        tenant="acme",
+        direction=Direction.OUTBOUND,
+        profile="receptionist",
+        room=f"room-{number}",
+        identity="agent",
+        to="+15551230001",
+    )
+    return replace(request, **changes)  # type: ignore[arg-type]
+
+
+def call_record(assignment: Assignment, outcome: Outcome = AGENT_ENDED, cost_usd_micros: int = 0) -> CallRecord:
+    """What an actor returns at the end of that call."""
+    request = assignment.request
+    return CallRecord(
+        call_id=request.call_id,
+        request_id=request.request_id,
+        tenant=request.tenant,
+        direction=request.direction,
+        profile=request.profile,
+        model="gemini-3.8-live",
+        room=request.room,
+        slot="slot",
+        node="node",
+        outcome=outcome,
+        started_at=0.0,
+        answered_s=1.0,
+        duration_s=5.0,
+        talk_s=4.0,
+        cost_usd_micros=cost_usd_micros,
+        usage=Usage(audio_in=100),
+        timings_ms={"join": 12.0},
+        quality={},
+        to=request.to,
+    )
+
+
+@dataclass(slots=True)
+class ManualClock:
+    """Both clocks, moved by hand. Its day is 2026-11-24."""
+
+    monotonic: float = 1000.0
+    epoch: float = 1_795_521_600.0
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self.monotonic
+
+    def utc(self) -> float:
+        """UTC seconds."""
+        return self.epoch
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.monotonic += seconds
+        self.epoch += seconds
+
+
+class FakeCallActor:
+    """One call at a time, which ends when the test says so."""
+
+    def __init__(self, slot: str, fleet: FakeCallActors) -> None:
+        self.slot = slot
+        self.fleet = fleet
+        self.assignments: list[Assignment] = []
+        self.profile = ""
+        self.lost: ActorLost | None = None
+        self.answers = asyncio.Event()
+        """Cleared while it hangs."""
+        self.answers.set()
+        self.state = "cold"
+        self.memory_mb = 100.0
+        self.mute_status = False
+        self.hangups: list[str] = []
+        self.released = False
+        self._ending: asyncio.Future[CallRecord] | None = None
+        self._dying: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def assignment(self) -> Assignment:
+        """The newest one."""
+        return self.assignments[-1]
+
+    def end(self, outcome: Outcome = AGENT_ENDED, cost_usd_micros: int = 0) -> None:
+        """The call is over."""
+        assert self._ending is not None
+        self.state = "ended"
+        self._ending.set_result(call_record(self.assignment, outcome, cost_usd_micros))
+
+    def die(self, *, gone: bool = True) -> None:
+        """The process ends, or can't be reached any more."""
+        self.lost = ActorLost(gone=gone)
+        if not self._dying.done():
+            self._dying.set_result(None)
+
+    async def prepare(self, profile_name: str) -> str:
+        """As the real one."""
+        await self._answer()
+        self.fleet.prepared.append((self.slot, profile_name))
+        self.state = "cold" if self.fleet.endpoint_down else "parked"
+        self.profile = "" if self.fleet.endpoint_down else profile_name
+        return "the Live endpoint does not answer" if self.fleet.endpoint_down else ""
+
+    async def start(self, assignment: Assignment) -> None:
+        """As the real one."""
+        await self._answer()
+        self.assignments.append(assignment)
+        self.state = "busy"
+        self._ending = asyncio.get_running_loop().create_future()
+        self.fleet.on_start(self)
+
+    async def wait(self) -> CallRecord:
+        """As the real one."""
+        await self._answer()
+        if self._ending is None:
+            raise ActorLost(gone=False)
+        both: list[asyncio.Future[Any]] = [self._ending, self._dying]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        await self._answer()
+        return self._ending.result()
+
+    async def hangup(self, reason: str) -> bool:
+        """As the real one."""
+        await self._answer()
+        self.hangups.append(reason)
+        return True
+
+    async def status(self) -> ActorStatus:
+        """As the real one."""
+        await self._answer()
+        if self.mute_status:
+            raise ActorLost(gone=True)
+        held = self.assignments[-1] if self.state in {"busy", "ended"} else None
+        return ActorStatus(
+            slot=self.slot,
+            state=self.state,
+            profile=self.profile,
+            parked_s=0.0,
+            calls_served=len(self.assignments),
+            age_s=1.0,
+            memory_mb=self.memory_mb,
+            node="node",
+            pid=1,
+            call_id=held.request.call_id if held else "",
+            lease_id=held.lease_id if held else "",
+            fencing_token=held.fencing_token if held else 0,
+        )
+
+    async def release(self) -> None:
+        """As the real one."""
+        await self._answer()
+        self.released = True
+
+    async def _answer(self) -> None:
+        await asyncio.sleep(0)
+        await self.answers.wait()
+        if self.lost is not None:
+            raise self.lost
+
+
+@dataclass(slots=True)
+class FakeCallActors:
+    """Where they come from and go to."""
+
+    alive: dict[str, FakeCallActor] = field(default_factory=dict)
+    killed: list[str] = field(default_factory=list)
+    prepared: list[tuple[str, str]] = field(default_factory=list)
+    endpoint_down: bool = False
+    stillborn: bool = False
+    """Whether new actors die at their start."""
+    on_start: Callable[[FakeCallActor], None] = lambda _: None
+    """Called when a call has begun."""
+
+    async def create(self, slot: str) -> CallActorPort:
+        """As the real one."""
+        await asyncio.sleep(0)
+        self.alive[slot] = actor = FakeCallActor(slot, self)
+        if self.stillborn:
+            actor.die()
+        return actor
+
+    async def find(self) -> Mapping[str, CallActorPort]:
+        """As the real one."""
+        await asyncio.sleep(0)
+        return {slot: actor for slot, actor in self.alive.items() if actor.lost is None or not actor.lost.gone}
+
+    async def kill(self, actor: CallActorPort) -> None:
+        """As the real one."""
+        await asyncio.sleep(0)
+        assert isinstance(actor, FakeCallActor)
+        self.killed.append(actor.slot)
+        self.alive.pop(actor.slot, None)
+        actor.die()
+
+    def serving(self, call_id: str) -> FakeCallActor:
+        """The actor that has that call."""
+        return next(
+            actor
+            for actor in self.alive.values()
+            if actor.state == "busy" and actor.assignment.request.call_id == call_id
+        )
+
+
+@dataclass(slots=True)
+class FakeHistory:
+    """What the history was told; `failures` is how many times it does not take it first."""
+
+    begun: list[str] = field(default_factory=list)
+    finished: dict[str, CallRecord] = field(default_factory=dict)
+    failures: int = 0
+
+    async def begin(self, request: CallRequest, started_at: float) -> None:  # noqa: ARG002
+        """As the real one."""
+        await self._answer()
+        self.begun.append(request.call_id)
+
+    async def finish(self, record: CallRecord) -> None:
+        """As the real one: the first ending stays."""
+        await self._answer()
+        self.finished.setdefault(record.call_id, record)
+
+    async def _answer(self) -> None:
+        await asyncio.sleep(0)
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError

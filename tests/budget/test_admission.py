@@ -1,0 +1,81 @@
+"""One decision with one reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from cluster import outcome as o
+from cluster.budget.admission import Admit, Load, Wish, decide
+from cluster.messages import Refused, Wait
+from cluster.outcome import Outcome
+
+WISH = Wish(estimate_usd_micros=700_000, wind_down_usd_micros=10_000, max_cost_usd_micros=2_000_000)
+LOAD = Load(
+    draining=False,
+    leases=0,
+    max_calls=8,
+    spent_usd_micros=0,
+    reserved_usd_micros=0,
+    daily_budget_usd_micros=5_000_000,
+    until_tomorrow_s=3_600.0,
+)
+
+
+@pytest.mark.parametrize(
+    ("wish", "load", "reserve"),
+    [
+        pytest.param(WISH, LOAD, 700_000, id="the estimate"),
+        pytest.param(
+            replace(WISH, max_cost_usd_micros=500_000), LOAD, 500_000, id="the call's limit where it is lower"
+        ),
+        pytest.param(replace(WISH, estimate_usd_micros=1), LOAD, 10_000, id="at least a goodbye"),
+        pytest.param(WISH, replace(LOAD, leases=7), 700_000, id="the last slot"),
+        pytest.param(
+            WISH, replace(LOAD, spent_usd_micros=4_000_000, reserved_usd_micros=300_000), 700_000, id="the last dollar"
+        ),
+    ],
+)
+def test_an_admission_reserves_what_the_call_may_cost(wish: Wish, load: Load, reserve: int) -> None:
+    """The estimate is held, within the call's own limit."""
+    assert decide(wish, load) == Admit(reserve_usd_micros=reserve)
+
+
+@pytest.mark.parametrize(
+    ("wish", "load", "kind", "outcome", "retry_after_s"),
+    [
+        pytest.param(WISH, replace(LOAD, draining=True), Refused, o.DRAINING, 30.0, id="draining"),
+        pytest.param(WISH, replace(LOAD, leases=8), Wait, o.OVER_CAPACITY, 5.0, id="every slot taken"),
+        pytest.param(
+            replace(WISH, max_cost_usd_micros=9_999), LOAD, Refused, o.MAX_COST, None, id="a limit too low to speak"
+        ),
+        pytest.param(
+            WISH, replace(LOAD, daily_budget_usd_micros=699_999), Refused, o.OVER_BUDGET, None, id="never affordable"
+        ),
+        pytest.param(
+            WISH, replace(LOAD, spent_usd_micros=4_300_001), Refused, o.OVER_BUDGET, 3_600.0, id="the day is spent"
+        ),
+        pytest.param(
+            WISH, replace(LOAD, reserved_usd_micros=4_300_001), Wait, o.OVER_BUDGET, 30.0, id="others hold the money"
+        ),
+        pytest.param(
+            replace(WISH, max_cost_usd_micros=1),
+            replace(LOAD, leases=8),
+            Refused,
+            o.MAX_COST,
+            None,
+            id="what can never be comes before what can't be now",
+        ),
+    ],
+)
+def test_whoever_is_turned_away_learns_why_and_when_to_come_back(
+    wish: Wish, load: Load, kind: type[Wait | Refused], outcome: Outcome, retry_after_s: float | None
+) -> None:
+    """There is exactly one reason, and a time only where waiting helps."""
+    said = decide(wish, load)
+    assert isinstance(said, kind)
+    assert said.outcome == outcome
+    assert said.retry_after_s == retry_after_s
+    if isinstance(said, Refused):
+        assert said.detail.endswith(".")

@@ -1,0 +1,149 @@
+"""An open call: its terms, its assignment, and its record should its actor die."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from cluster import outcome as o
+from cluster.budget.calls import (
+    OpenCall,
+    fingerprint,
+    record_from_json,
+    record_to_json,
+    request_from_json,
+    request_to_json,
+    terms_of,
+)
+from cluster.budget.leases import Lease
+from cluster.budget.pricing import PriceError
+from cluster.messages import Assignment, Checkpoint, Direction, Line, Renewal, Usage
+from cluster.profiles import Profile
+from tests.budget.fakes import call_record, call_request
+
+DAY = date(2026, 11, 24)
+LEASE = Lease(
+    lease_id="lease-1",
+    call_id="call-1",
+    tenant="acme",
+    day=str(DAY),
+    slot="call-slot-1",
+    max_cost_usd_micros=1_000_000,
+    reserved_usd_micros=500_000,
+    cost_usd_micros=1_234,
+    fencing_token=3,
+)
+
+
+def open_call(profiles: dict[str, Profile], renewal: Renewal | None = None) -> OpenCall:
+    """A call that began at second 100 and was last heard of at 130."""
+    request = call_request(context={"name": "Ana"})
+    terms = terms_of(request, profiles["receptionist"], DAY)
+    return OpenCall(request=request, terms=terms, started_at=100.0, renewal=renewal, renewed_at=130.0)
+
+
+def a_renewal(talk_s: float) -> Renewal:
+    """A sign of life."""
+    return Renewal(
+        lease_id="lease-1",
+        fencing_token=3,
+        usage=Usage(audio_in=10),
+        cost_usd_micros=1_234,
+        talk_s=talk_s,
+        checkpoint=Checkpoint(resumption_handle="secret", transcript=(Line(who="caller", text="Hello", at_s=1.0),)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "asked_usd_micros", "duration_s", "usd_micros"),
+    [(None, None, 600, 2_000_000), (60.0, 100_000, 60, 100_000), (9_999.0, 99_000_000, 600, 2_000_000)],
+)
+def test_a_request_tightens_the_limits_of_the_profile_and_never_widens_them(
+    profiles: dict[str, Profile],
+    asked_s: float | None,
+    asked_usd_micros: int | None,
+    duration_s: float,
+    usd_micros: int,
+) -> None:
+    """The lower one of both counts."""
+    request = call_request(max_duration_s=asked_s, max_cost_usd_micros=asked_usd_micros)
+    profile = profiles["receptionist"]
+    limits = profile.limits.model_copy(update={"max_duration_s": 600, "max_cost_usd": 2})
+    terms = terms_of(request, profile.model_copy(update={"limits": limits}), DAY)
+    assert (terms.max_duration_s, terms.max_cost_usd_micros) == (duration_s, usd_micros)
+    assert terms.wish().max_cost_usd_micros == usd_micros
+    assert 0 < terms.wish().wind_down_usd_micros < terms.wind_down_usd_micros(300.0)
+    assert terms.wish().estimate_usd_micros > 0
+
+
+def test_a_profile_whose_model_has_no_price_can_not_be_admitted(profiles: dict[str, Profile]) -> None:
+    """Nothing is free because nobody knows what it costs."""
+    profile = profiles["receptionist"].model_copy(update={"model": "unknown"})
+    with pytest.raises(PriceError, match="unknown"):
+        terms_of(call_request(), profile, DAY)
+
+
+def test_an_assignment_says_what_was_resolved(profiles: dict[str, Profile]) -> None:
+    """Everything the actor needs is decided before it begins."""
+    call = open_call(profiles)
+    assignment = call.assignment(LEASE, renew_every_s=2.0, lease_ttl_s=10.0)
+    assert assignment.request is call.request
+    assert (assignment.lease_id, assignment.fencing_token) == ("lease-1", 3)
+    assert (assignment.max_cost_usd_micros, assignment.reserved_usd_micros) == (1_000_000, 500_000)
+    assert (assignment.max_duration_s, assignment.renew_every_s, assignment.lease_ttl_s) == (
+        call.terms.max_duration_s,
+        2.0,
+        10.0,
+    )
+
+
+def test_the_record_of_a_lost_call_has_what_its_last_sign_of_life_said(profiles: dict[str, Profile]) -> None:
+    """Cost, usage and transcript are those of the checkpoint."""
+    record = open_call(profiles, a_renewal(talk_s=20.0)).lost_record(LEASE, o.ACTOR_DIED, 135.0)
+    assert record.outcome == o.ACTOR_DIED
+    assert (record.cost_usd_micros, record.usage) == (1_234, Usage(audio_in=10))
+    assert (record.answered_s, record.talk_s, record.duration_s) == (10.0, 20.0, 35.0)
+    assert [line.text for line in record.transcript] == ["Hello"]
+    assert (record.slot, record.to) == ("call-slot-1", "+15551230001")
+
+
+def test_the_record_of_a_call_that_never_reported_says_so(profiles: dict[str, Profile]) -> None:
+    """It was not answered as far as anybody knows."""
+    record = open_call(profiles).lost_record(LEASE, o.ACTOR_DIED, 99.0)
+    assert (record.answered_s, record.talk_s, record.duration_s, record.transcript) == (None, 0.0, 0.0, ())
+    assert "no sign of life" in record.detail
+    assert open_call(profiles, a_renewal(talk_s=0.0)).lost_record(LEASE, o.ACTOR_DIED, 135.0).answered_s is None
+
+
+def test_requests_and_records_survive_being_written_as_json() -> None:
+    """What is read back equals what was written, through real JSON text."""
+    request = call_request(context={"name": "Ana"}, max_duration_s=30.0, direction=Direction.INBOUND)
+    assert request_from_json(json.loads(json.dumps(request_to_json(request)))) == request
+    record = call_record(open_assignment())
+    record = replace(record, transcript=(Line(who="agent", text="Hi", at_s=0.5, heard=False),), quality={"mos": 4.1})
+    assert record_from_json(json.loads(json.dumps(record_to_json(record)))) == record
+
+
+def test_a_fingerprint_is_of_what_was_chosen() -> None:
+    """Ids that are made anew for each attempt don't matter; whom to call does."""
+    first = fingerprint(call_request(1))
+    assert fingerprint(call_request(2)) == first
+    assert fingerprint(call_request(1, to="+15551230002")) != first
+    assert fingerprint(call_request(1, context={"name": "Ana"})) != first
+
+
+def open_assignment() -> Assignment:
+    """An assignment for a record."""
+    return Assignment(
+        request=call_request(),
+        lease_id="lease-1",
+        fencing_token=1,
+        max_duration_s=1.0,
+        max_cost_usd_micros=1,
+        reserved_usd_micros=1,
+        renew_every_s=1.0,
+        lease_ttl_s=1.0,
+    )

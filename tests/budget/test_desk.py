@@ -1,0 +1,420 @@
+"""The desk: admission, renewals, what is known of live calls, and what a restart finds."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import Engine, text
+
+from cluster import outcome as o
+from cluster.budget.desk import DATABASE_UNAVAILABLE, KEY_REUSED, UNKNOWN_PROFILE
+from cluster.budget.pricing import PriceError
+from cluster.messages import Admitted, Direction, Refused, Verdict, Wait
+from cluster.profiles import Profile
+from tests.budget.fakes import FakeCallActor, call_request
+from tests.budget.house import House, desk_rules, until
+
+
+async def test_an_admitted_call_is_started_by_a_parked_actor(house: House) -> None:
+    """The lease is durable before the call starts, the actor is told everything, and the history knows."""
+    rows_at_start: list[int] = []
+    house.actors.on_start = lambda _: rows_at_start.append(len(house.rows()))
+    said = await house.desk.admit(call_request(1, max_duration_s=60.0))
+    assert isinstance(said, Admitted)
+    assert said.warm
+    assert house.history.begun == ["call-1"]
+    actor = await house.serving()
+    assert rows_at_start == [1]
+    assignment = actor.assignment
+    assert (assignment.lease_id, assignment.fencing_token, assignment.max_duration_s) == (said.lease_id, 1, 60.0)
+    assert 0 < assignment.reserved_usd_micros <= assignment.max_cost_usd_micros
+    assert house.desk.capacity() == 3
+
+
+async def test_the_same_request_gets_the_same_admission_also_at_the_same_time(house: House) -> None:
+    """However often and however quickly it is repeated, there is one call."""
+    said = await asyncio.gather(*(house.desk.admit(call_request(1, call_id=f"call-{n}")) for n in range(5)))
+    assert len({answer.lease_id for answer in said if isinstance(answer, Admitted)}) == 1
+    assert await house.desk.admit(call_request(1, call_id="call-9")) == said[0]
+    assert len(house.rows()) == 1
+    assert house.desk.statistics()["admitted"] == {"warm": 1, "cold": 0}
+
+
+async def test_a_used_key_with_another_call_is_refused(house: House) -> None:
+    """Also while the first is being decided. An inbound call is its room, whatever the hints say."""
+    first, second = await asyncio.gather(
+        house.desk.admit(call_request(1)), house.desk.admit(call_request(1, to="+15551230002"))
+    )
+    assert isinstance(first, Admitted)
+    assert isinstance(second, Refused)
+    assert second.outcome == KEY_REUSED
+    ring = call_request(2, direction=Direction.INBOUND)
+    assert await house.desk.admit(ring) == await house.desk.admit(replace(ring, context={"hint": "late"}))
+
+
+async def test_the_same_key_of_another_tenant_is_another_request(house: House) -> None:
+    """Tenants choose their keys without knowing of each other."""
+    first = await house.desk.admit(call_request(1))
+    second = await house.desk.admit(call_request(1, tenant="zeta", call_id="call-2"))
+    assert isinstance(first, Admitted)
+    assert isinstance(second, Admitted)
+    assert first.lease_id != second.lease_id
+
+
+async def test_who_is_turned_away_may_ask_again(house: House) -> None:
+    """Nothing was begun, so nothing is remembered but the count."""
+    house.desk.drain(on=True)
+    assert house.desk.capacity() == 0
+    said = await house.desk.admit(call_request(1))
+    assert isinstance(said, Refused)
+    assert said.outcome == o.DRAINING
+    house.desk.drain(on=False)
+    assert isinstance(await house.desk.admit(call_request(1)), Admitted)
+    assert house.desk.statistics()["turned_away"] == {"draining": 1}
+
+
+async def test_an_unknown_profile_is_refused_with_those_that_exist(house: House) -> None:
+    """The sender can mend it."""
+    said = await house.desk.admit(call_request(1, profile="nonesuch"))
+    assert isinstance(said, Refused)
+    assert said.outcome == UNKNOWN_PROFILE
+    assert "receptionist" in said.detail
+
+
+async def test_calls_beyond_the_ceiling_wait(house: House) -> None:
+    """Four fit, from warm and cold actors; the fifth waits until one has ended."""
+    said = await asyncio.gather(*(house.desk.admit(call_request(number)) for number in range(1, 6)))
+    assert [type(answer) for answer in said] == [Admitted] * 4 + [Wait]
+    assert house.desk.statistics()["admitted"] == {"warm": 2, "cold": 2}
+    (await house.serving("call-3")).end()
+    await until(lambda: house.desk.capacity() == 1)
+    assert isinstance(await house.desk.admit(call_request(5)), Admitted)
+    await house.serving("call-5")
+
+
+async def test_a_tenant_can_not_reserve_more_than_its_day(engine: Engine, profiles: dict[str, Profile]) -> None:
+    """Calls that run hold the money; when one ends cheaply, there is room for the next."""
+    house = House(engine, profiles, desk_rules(daily_budget_usd_micros=1_000_000))
+    await house.open()
+    assert isinstance(await house.desk.admit(call_request(1)), Admitted)
+    second = await house.desk.admit(call_request(2))
+    assert isinstance(second, Wait)
+    assert second.outcome == o.OVER_BUDGET
+    assert isinstance(await house.desk.admit(call_request(3, tenant="zeta")), Admitted)
+    (await house.serving()).end(cost_usd_micros=900_000)
+    await until(lambda: len(house.desk.live_calls("acme")) == 0)
+    spent = await house.desk.admit(call_request(2))
+    assert isinstance(spent, Refused)
+    assert spent.retry_after_s == 43_200 - 0.0
+    await house.pass_time(spent.retry_after_s)
+    assert isinstance(await house.desk.admit(call_request(2)), Admitted)
+    await house.desk.close()
+
+
+async def test_money_of_a_call_that_passes_midnight_belongs_to_its_first_day(house: House) -> None:
+    """The day that reserved it pays for it."""
+    await house.desk.admit(call_request(1))
+    actor = await house.serving()
+    house.clock.advance(86_400.0)
+    await house.renew(actor, 5_000)
+    actor.end(cost_usd_micros=7_000)
+    await until(lambda: house.desk.capacity() == 4)
+    assert house.desk.statistics()["spent_usd_micros"] == {}
+    assert [(row["day"], row["cost_usd_micros"]) for row in house.rows()] == [("2026-11-24", 7_000)]
+
+
+async def test_without_a_database_nothing_is_admitted_and_nothing_is_held(house: House) -> None:
+    """A decision that can't be made durable is taken back."""
+    with house.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE requests RENAME TO away"))
+    said = await house.desk.admit(call_request(1))
+    assert isinstance(said, Wait)
+    assert said.outcome == DATABASE_UNAVAILABLE
+    assert house.desk.capacity() == 4
+    assert house.desk.statistics()["reserved_usd_micros"] == {"acme": 0}
+    with house.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE away RENAME TO requests"))
+    assert isinstance(await house.desk.admit(call_request(1)), Admitted)
+
+
+async def test_a_history_that_is_away_keeps_no_call_waiting(house: House) -> None:
+    """The call begins; its ending will write what is missing."""
+    house.history.failures = 1
+    assert isinstance(await house.desk.admit(call_request(1)), Admitted)
+    (await house.serving()).end()
+    await until(lambda: "call-1" in house.history.finished)
+    assert house.history.begun == []
+
+
+async def test_a_renewal_is_stored_and_answered(house: House) -> None:
+    """Going on, winding down when money is used up, and void for whoever lost the lease."""
+    await house.desk.admit(call_request(1, max_cost_usd_micros=100_000))
+    actor = await house.serving()
+    assert await house.renew(actor, 1_000) is Verdict.CONTINUE
+    assert await house.renew(actor, 2_000, token=0) is Verdict.VOID
+    assert await house.renew(actor, 99_000) is Verdict.WIND_DOWN
+    await until(lambda: house.rows()[0]["cost_usd_micros"] == 99_000)
+    assert house.rows()[0]["state"] == "winding-down"
+    actor.end(cost_usd_micros=99_500)
+    await until(lambda: house.desk.capacity() == 4)
+    assert await house.renew(actor, 99_500) is Verdict.VOID
+
+
+async def test_more_money_is_durable_before_the_call_may_spend_it(house: House) -> None:
+    """A raised reservation is in the database when the renewal is answered."""
+    await house.desk.admit(call_request(1, max_duration_s=20.0))
+    actor = await house.serving()
+    cost = actor.assignment.reserved_usd_micros
+    assert await house.renew(actor, cost) is Verdict.CONTINUE
+    assert house.rows()[0]["reserved_usd_micros"] > cost
+
+
+async def test_an_ended_call_is_settled_and_recorded_and_its_actor_parks_again(house: House) -> None:
+    """Money, record and actor are free in one step; the history has the record once."""
+    await house.desk.admit(call_request(1))
+    actor = await house.serving()
+    await house.renew(actor, 4_000)
+    actor.end(o.BUSY, cost_usd_micros=0)
+    await until(lambda: not house.rows()[0]["record"] and house.rows()[0]["ended_at"])
+    record = house.history.finished["call-1"]
+    assert (record.outcome, record.cost_usd_micros) == (o.BUSY, 4_000)
+    row = house.rows()[0]
+    assert (row["state"], row["reserved_usd_micros"], row["request"]) == ("settled", 0, None)
+    statistics = house.desk.statistics()
+    assert (statistics["spent_usd_micros"], statistics["reserved_usd_micros"]) == ({"acme": 4_000}, {"acme": 0})
+    assert statistics["ended"] == {"caller/busy": 1}
+    assert statistics["actors"] >= 2
+    assert house.actors.killed == []
+
+
+async def test_live_calls_show_no_number_and_only_the_tenants_own(house: House) -> None:
+    """State, cost and times of what runs."""
+    await house.desk.admit(call_request(1))
+    await house.desk.admit(call_request(2, tenant="zeta", direction=Direction.INBOUND, from_="+15551239999"))
+    outbound, inbound = await house.serving("call-1"), await house.serving("call-2")
+    assert {call["state"] for call in house.desk.live_calls()} <= {"starting", "dialling", "ringing"}
+    house.clock.advance(5.0)
+    await house.renew(outbound, 10, talk_s=2.0)
+    await house.renew(inbound, 0, talk_s=0.0)
+    mine, other = house.desk.live_calls()
+    assert (mine["state"], mine["number"], mine["duration_s"], mine["talk_s"]) == ("answered", "+*********01", 5.0, 2.0)
+    assert (mine["cost_usd_micros"], mine["direction"]) == (10, "outbound")
+    assert (other["state"], other["number"]) == ("ringing", "+*********99")
+    assert [call["call_id"] for call in house.desk.live_calls("zeta")] == ["call-2"]
+    assert house.desk.live_calls("nobody") == []
+
+
+async def test_a_call_can_be_hung_up(house: House) -> None:
+    """Whoever has it is told; where there is no such call, the answer is no."""
+    await house.desk.admit(call_request(1))
+    actor = await house.serving()
+    await until(lambda: house.desk.live_calls()[0]["state"] == "dialling")
+    assert await house.desk.hangup("call-1")
+    assert actor.hangups == [str(o.HUNG_UP_BY_API)]
+    assert not await house.desk.hangup("call-2")
+    actor.end(o.HUNG_UP_BY_API)
+    await until(lambda: house.desk.capacity() == 4)
+    assert not await house.desk.hangup("call-1")
+
+
+async def test_a_call_that_has_not_begun_is_hung_up_when_it_has(house: House) -> None:
+    """The wish is not lost while the actor starts."""
+    for actor in house.actors.alive.values():
+        actor.answers.clear()
+    assert not await house.desk.hangup("call-1")
+    await house.desk.admit(call_request(1))
+    assert house.desk.live_calls()[0]["state"] == "starting"
+    assert await house.desk.hangup("call-1")
+    for actor in house.actors.alive.values():
+        actor.answers.set()
+    actor = await house.serving()
+    await until(lambda: actor.hangups == [str(o.HUNG_UP_BY_API)])
+
+
+async def test_a_call_that_is_not_admitted_yet_can_not_be_hung_up(house: House) -> None:
+    """Nobody knows of it before its admission is durable."""
+    admission = asyncio.create_task(house.desk.admit(call_request(1)))
+    await asyncio.sleep(0)
+    assert house.desk.capacity() == 3
+    assert not await house.desk.hangup("call-1")
+    assert house.desk.live_calls() == []
+    assert isinstance(await admission, Admitted)
+
+
+async def test_a_call_whose_actor_does_not_answer_is_not_reported_as_hung_up(house: House) -> None:
+    """No is the honest answer."""
+    await house.desk.admit(call_request(1))
+    actor = await house.serving()
+    await until(lambda: house.desk.live_calls()[0]["state"] == "dialling")
+    actor.die(gone=False)
+    assert not await house.desk.hangup("call-1")
+
+
+async def test_a_restart_attaches_to_the_calls_that_live(house: House) -> None:
+    """The call goes on with the lease that it has, and ends as if nothing had been."""
+    said = await house.desk.admit(call_request(1))
+    actor = await house.serving()
+    await house.renew(actor, 3_000)
+    await house.desk.close()
+    await house.open()
+    assert await house.desk.admit(call_request(1)) == said
+    assert house.desk.capacity() == 3
+    assert house.desk.live_calls()[0]["cost_usd_micros"] == 3_000
+    assert await house.renew(actor, 4_000) is Verdict.CONTINUE
+    actor.end(cost_usd_micros=5_000)
+    await until(lambda: "call-1" in house.history.finished)
+    assert house.history.finished["call-1"].cost_usd_micros == 5_000
+    assert house.desk.statistics()["spent_usd_micros"] == {"acme": 5_000}
+    assert house.closed_rooms == []
+
+
+async def test_a_restart_finds_the_calls_that_ended_meanwhile(house: House) -> None:
+    """The actor still has the record, and it is written once."""
+    await house.desk.admit(call_request(1))
+    actor = await house.serving()
+    await house.desk.close()
+    actor.end(o.CALLER_HUNG_UP, cost_usd_micros=1_000)
+    await house.open(parked=None)
+    await until(lambda: "call-1" in house.history.finished)
+    assert house.history.finished["call-1"].outcome == o.CALLER_HUNG_UP
+    assert house.desk.capacity() == 4
+
+
+async def test_a_restart_remembers_what_was_spent(house: House) -> None:
+    """Money is counted from the leases that ended."""
+    await house.desk.admit(call_request(1))
+    (await house.serving()).end(cost_usd_micros=1_234)
+    await until(lambda: house.desk.capacity() == 4)
+    await house.desk.close()
+    await house.open()
+    assert house.desk.statistics()["spent_usd_micros"] == {"acme": 1_234}
+
+
+async def test_after_a_restart_a_lease_without_an_actor_is_kept_until_it_runs_out(house: House) -> None:
+    """Its holder may be alive where nobody sees it; then the call has died, and its room is closed."""
+    await house.desk.admit(call_request(1))
+    actor = await house.serving()
+    await house.renew(actor, 3_000)
+    await house.desk.close()
+    actor.die()
+    await house.open()
+    await house.pass_time(9.9)
+    assert house.desk.capacity() == 3
+    await house.pass_time(0.2)
+    await until(lambda: "call-1" in house.history.finished)
+    record = house.history.finished["call-1"]
+    assert (record.outcome, record.cost_usd_micros) == (o.ACTOR_DIED, 3_000)
+    await until(lambda: house.closed_rooms == ["room-1"])
+    assert house.desk.capacity() == 4
+
+
+async def test_after_a_restart_an_admission_that_was_never_started_runs_out(house: House) -> None:
+    """Its actor is parked and knows nothing of it: it serves others, and the call is recorded as lost."""
+    parked = list(house.actors.alive)
+    await house.desk.admit(call_request(1))
+    actor = await house.serving()
+    await house.desk.close()
+    actor.state = "parked"
+    await house.open()
+    assert house.desk.statistics()["busy"] == 0
+    await house.pass_time(10.0)
+    await until(lambda: "call-1" in house.history.finished)
+    assert house.actors.killed == []
+    assert set(parked) <= set(house.actors.alive)
+
+
+async def test_a_restart_ends_actors_whose_call_is_not_its_own(house: House) -> None:
+    """A call that ended for us must not go on, and an actor that does not answer is of no use."""
+    await house.desk.admit(call_request(1))
+    zombie = await house.serving()
+    lost = next(actor for actor in house.actors.alive.values() if actor is not zombie)
+    lost.die(gone=False)
+    with house.engine.begin() as connection:
+        connection.execute(text("UPDATE leases SET ended_at = 1, state = 'settled'"))
+    await house.desk.close()
+    await house.open()
+    assert {zombie.slot, lost.slot} <= set(house.actors.killed)
+    assert zombie.released
+
+
+async def test_after_a_restart_an_actor_with_a_lease_may_be_slow_to_answer(house: House) -> None:
+    """It is not ended for that: its lease decides, and a sign of life keeps it."""
+    await house.desk.admit(call_request(1))
+    actor = await house.serving()
+    actor.die(gone=False)
+    await house.desk.close()
+    await house.open()
+    actor.lost = None
+    await house.pass_time(9.0)
+    assert await house.renew(actor, 1_000) is Verdict.CONTINUE
+    await house.pass_time(9.0)
+    actor.end(cost_usd_micros=2_000)
+    await until(lambda: house.desk.capacity() == 4)
+    assert actor.slot not in house.actors.killed
+
+
+async def test_a_record_that_the_history_did_not_get_is_delivered_after_a_restart(house: House) -> None:
+    """The ending stands in the database until the history has it."""
+    house.history.failures = 10**9
+    await house.desk.admit(call_request(1))
+    (await house.serving()).end(o.SILENCE, cost_usd_micros=5)
+    await until(lambda: house.desk.capacity() == 4)
+    await house.desk.close()
+    house.history.failures = 0
+    await house.open()
+    await until(lambda: "call-1" in house.history.finished and house.rows()[0]["record"] is None)
+    assert house.history.finished["call-1"].outcome == o.SILENCE
+    assert house.desk.statistics()["ended"] == {}
+
+
+async def test_a_key_is_free_again_after_a_day(house: House) -> None:
+    """For this process, and in the database for the next one."""
+    first = await house.desk.admit(call_request(1))
+    (await house.serving()).end()
+    await until(lambda: house.desk.capacity() == 4)
+    await house.pass_time(86_399.0)
+    assert await house.desk.admit(call_request(1)) == first
+    await house.pass_time(700.0)
+    again = await house.desk.admit(call_request(1, call_id="call-2"))
+    assert isinstance(again, Admitted)
+    assert again != first
+    await house.desk.close()
+    await house.open(parked=None)
+    assert await house.desk.admit(call_request(1)) == again
+
+
+async def test_a_profile_without_a_price_is_found_at_the_start(engine: Engine, profiles: dict[str, Profile]) -> None:
+    """Not with the first call."""
+    unpriced = profiles["receptionist"].model_copy(update={"model": "unknown"})
+    house = House(engine, {"receptionist": unpriced})
+    with pytest.raises(PriceError, match="unknown"):
+        await house.open()
+    await house.desk.close()
+
+
+async def test_a_clock_that_stumbles_goes_on(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases run out whatever else is wrong."""
+    stumbles: list[int] = []
+
+    def stumble() -> None:
+        stumbles.append(1)
+        raise RuntimeError
+
+    monkeypatch.setattr("cluster.budget.desk.TICK_S", 0.001)
+    monkeypatch.setattr(house.desk, "_sweep", stumble)
+    await until(lambda: len(stumbles) >= 2)
+    monkeypatch.undo()
+
+
+async def test_every_place_is_used_when_lost_calls_still_hold_their_actors(house: House) -> None:
+    """While a lost call's actor has not been given up, a request that no actor is free for waits a moment."""
+    for number in range(1, 5):
+        await house.desk.admit(call_request(number))
+    actor: FakeCallActor = await house.serving("call-1")
+    house.desk._book.end(actor.assignment.lease_id)
+    house.desk._book.settle(actor.assignment.lease_id, 0)
+    said = await house.desk.admit(call_request(5))
+    assert isinstance(said, Wait)
+    assert said.retry_after_s == 1.0

@@ -1,0 +1,188 @@
+"""What the pool plans is done, and what became of it is told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from itertools import count
+
+import pytest
+
+from cluster.budget.garage import Garage
+from cluster.budget.pool import Pool
+from cluster.budget.ports import ActorLost
+from tests.budget.fakes import FakeCallActors, ManualClock
+from tests.budget.house import desk_rules, until
+
+
+class Yard:
+    """A garage for two parked actors, on a clock of the test's."""
+
+    def __init__(self) -> None:
+        self.actors = FakeCallActors()
+        self.clock = ManualClock()
+        self.pool = Pool(desk_rules().pool, (f"call-slot-{number}" for number in count(1)))
+        self.garage = Garage(self.pool, self.actors, self.clock.now, setup_timeout_s=8.0)
+
+    async def fill(self) -> None:
+        """Wait for two parked actors."""
+        self.garage.tick()
+        await self.until(lambda: self.parked == 2)
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass."""
+        self.clock.advance(seconds)
+        self.garage.tick()
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for it, with the garage doing what is due."""
+
+        def ticked() -> object:
+            self.garage.tick()
+            return condition()
+
+        await until(ticked)
+
+    @property
+    def parked(self) -> int:
+        """How many are parked for the receptionist."""
+        return self.garage.parked()["receptionist"]
+
+
+@pytest.fixture
+async def yard() -> AsyncIterator[Yard]:
+    """An empty one."""
+    yard = Yard()
+    yield yard
+    await yard.garage.close()
+
+
+async def test_the_pool_is_filled(yard: Yard) -> None:
+    """Two processes, each with a session of the profile."""
+    await yard.fill()
+    assert sorted(yard.actors.prepared) == [("call-slot-1", "receptionist"), ("call-slot-2", "receptionist")]
+
+
+async def test_an_endpoint_that_is_down_leaves_idle_actors(yard: Yard, caplog: pytest.LogCaptureFixture) -> None:
+    """They are kept, the failure is counted and logged, and set up again when it is back."""
+    yard.actors.endpoint_down = True
+    yard.garage.tick()
+    await yard.until(lambda: yard.garage.failed_setups)
+    assert "does not answer" in caplog.text
+    yard.actors.endpoint_down = False
+    await yard.pass_time(2.0)
+    await yard.until(lambda: yard.parked == 2)
+    assert yard.actors.killed == []
+
+
+async def test_a_lent_actor_is_handed_over_when_its_set_up_is_done(yard: Yard) -> None:
+    """Whoever borrows it never meets a set-up in progress."""
+    await yard.fill()
+    first, second = yard.actors.alive.values()
+    second.answers.clear()
+    await yard.pass_time(61.0)
+    await yard.until(lambda: len(yard.actors.prepared) == 3)
+    loan = yard.garage.lend("receptionist")
+    assert loan is not None
+    assert loan.slot == first.slot
+    loan = yard.garage.lend("receptionist")
+    assert loan is not None
+    assert loan.slot == second.slot
+    second.answers.set()
+    assert await yard.garage.actor(second.slot) is second
+    assert yard.actors.prepared[-1] == (second.slot, "receptionist")
+
+
+async def test_a_parked_actor_that_died_is_replaced(yard: Yard) -> None:
+    """Somebody looks every few seconds."""
+    await yard.fill()
+    dead = next(iter(yard.actors.alive.values()))
+    dead.die()
+    await yard.pass_time(5.0)
+    await yard.until(lambda: dead.slot in yard.actors.killed and yard.parked == 2)
+    assert yard.garage.lost_actors == 1
+
+
+async def test_a_parked_session_that_was_closed_is_opened_again(yard: Yard) -> None:
+    """In the same process."""
+    await yard.fill()
+    actor = next(iter(yard.actors.alive.values()))
+    actor.state = "cold"
+    await yard.pass_time(5.0)
+    await yard.until(lambda: actor.state == "parked" and yard.parked == 2)
+    assert len(yard.actors.prepared) == 3
+    assert len(yard.actors.alive) == 2
+
+
+async def test_a_check_that_comes_back_late_changes_nothing(yard: Yard) -> None:
+    """Whatever was lent meanwhile is none of its business."""
+    await yard.fill()
+    first, second = yard.actors.alive.values()
+    first.answers.clear()
+    second.answers.clear()
+    await yard.pass_time(5.0)
+    for _ in range(2):
+        assert yard.garage.lend("receptionist") is not None
+    first.state = "busy"
+    second.lost = ActorLost(gone=True)
+    first.answers.set()
+    second.answers.set()
+    await yard.until(lambda: len(yard.garage._tasks) == 0)
+    assert yard.garage.lost_actors == 0
+
+
+async def test_an_actor_that_hangs_is_killed(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its set-up, in a check, and when it is to be released."""
+    monkeypatch.setattr("cluster.budget.garage.ANSWER_WITHIN_S", 0.01)
+    await yard.fill()
+    for actor in list(yard.actors.alive.values()):
+        actor.answers.clear()
+    await yard.pass_time(5.0)
+    await yard.until(lambda: yard.actors.killed == ["call-slot-1", "call-slot-2"])
+    await yard.until(lambda: yard.parked == 2)
+    yard.garage._prepare_within_s = 0.01
+    hung = next(iter(yard.actors.alive.values()))
+    hung.answers.clear()
+    await yard.pass_time(61.0)
+    await yard.until(lambda: hung.slot in yard.actors.killed)
+
+
+async def test_an_actor_that_does_not_come_up_is_given_up(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And another is started in its place, a while later."""
+    monkeypatch.setattr("cluster.budget.garage.START_WITHIN_S", 0.01)
+    yard.actors.stillborn = True
+    yard.garage.tick()
+    await yard.until(lambda: yard.garage.lost_actors >= 2)
+    yard.actors.stillborn = False
+    await yard.pass_time(10.0)
+    await yard.until(lambda: yard.parked == 2)
+
+
+async def test_a_worn_actor_is_released_then_killed(yard: Yard) -> None:
+    """Its room connection and its session are closed in good order."""
+    await yard.fill()
+    first, second = yard.actors.alive.values()
+    second.lost = None
+    await yard.pass_time(86_401.0)
+    await yard.until(lambda: first.slot in yard.actors.killed)
+    assert first.released
+    await yard.until(lambda: second.slot in yard.actors.killed)
+
+
+async def test_a_worn_actor_that_can_not_be_released_is_killed_all_the_same(yard: Yard) -> None:
+    """Nobody waits for the dead."""
+    await yard.fill()
+    first = next(iter(yard.actors.alive.values()))
+    yard.garage._next_check = float("inf")
+    first.lost = ActorLost(gone=False)
+    await yard.pass_time(86_401.0)
+    await yard.until(lambda: first.slot in yard.actors.killed)
+    assert not first.released
+
+
+async def test_an_actor_that_is_not_there_is_lost(yard: Yard) -> None:
+    """Asking for it says so."""
+    with pytest.raises(ActorLost):
+        await yard.garage.actor("nonesuch")
+    yard.garage.give_back("nonesuch")
+    yard.garage.drop("nonesuch")
+    assert yard.garage.lost_actors == 0

@@ -1,0 +1,133 @@
+"""Durable writes, many to one commit."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, event, func, select, text
+
+from cluster.budget import rows
+from cluster.budget.calls import fingerprint
+from cluster.budget.journal import MAX_BATCH, Journal, JournalError, Write
+from cluster.budget.leases import Lease
+from cluster.budget.rows import Answer
+from cluster.budget.tables import leases, requests
+from cluster.messages import Admitted
+from cluster.storage import open_engine
+from tests.budget.fakes import call_request
+
+
+def entry(number: int) -> tuple[Write, ...]:
+    """The writes of one admission."""
+    request = call_request(number)
+    lease = Lease(
+        lease_id=f"lease-{number}",
+        call_id=request.call_id,
+        tenant=request.tenant,
+        day="2026-11-24",
+        slot="slot",
+        max_cost_usd_micros=10,
+        reserved_usd_micros=5,
+    )
+    said = Admitted(call_id=request.call_id, lease_id=lease.lease_id, warm=True)
+    return tuple(rows.admitted(lease, request, Answer(fingerprint(request), said, 1.0)))
+
+
+def stored(engine: Engine) -> tuple[int, int]:
+    """How many requests and leases there are."""
+    with engine.connect() as connection:
+        return (
+            connection.execute(select(func.count()).select_from(requests)).scalar_one(),
+            connection.execute(select(func.count()).select_from(leases)).scalar_one(),
+        )
+
+
+async def test_what_was_written_is_there_when_it_is_opened_again(engine: Engine, tmp_path: Path) -> None:
+    """A write that was awaited is in the file, whatever becomes of this process."""
+    journal = Journal(engine)
+    await journal.write(*entry(1))
+    other = open_engine(f"sqlite:///{tmp_path}/test.db")
+    assert stored(other) == (1, 1)
+    other.dispose()
+    await journal.close()
+
+
+async def test_writes_that_gather_share_a_commit(engine: Engine) -> None:
+    """While the first is being committed the others wait, and then go together."""
+    commits: list[int] = []
+    first_at_work, may_go_on = threading.Event(), threading.Event()
+
+    def on_commit(_connection: object) -> None:
+        commits.append(1)
+        first_at_work.set()
+        may_go_on.wait(10)
+
+    event.listen(engine, "commit", on_commit)
+    journal = Journal(engine)
+    first = journal.write(*entry(0))
+    await asyncio.to_thread(first_at_work.wait, 10)
+    others = [journal.write(*entry(number)) for number in range(1, 101)]
+    may_go_on.set()
+    await asyncio.gather(first, *others)
+    assert len(commits) == 2
+    assert stored(engine) == (101, 101)
+    await journal.close()
+
+
+async def test_more_than_fits_one_commit_takes_several(engine: Engine) -> None:
+    """Nobody waits for an endless one."""
+    journal = Journal(engine)
+    await asyncio.gather(*(journal.write(*entry(number)) for number in range(MAX_BATCH + 10)))
+    assert stored(engine) == (MAX_BATCH + 10, MAX_BATCH + 10)
+    await journal.close()
+
+
+async def test_a_bad_entry_fails_alone_and_wholly(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    """Its neighbours in the commit are stored, and none of its own writes is. Nothing personal is logged."""
+    journal = Journal(engine)
+    await journal.write(*entry(1))
+    _, lease_of_2 = entry(2)
+    request_of_1, _ = entry(1)
+    good, bad, also_good = (
+        journal.write(*entry(3)),
+        journal.write(lease_of_2, request_of_1),
+        journal.write(*entry(4)),
+    )
+    with pytest.raises(JournalError, match="IntegrityError") as caught:
+        await bad
+    await asyncio.gather(good, also_good)
+    assert stored(engine) == (3, 3)
+    assert "+1555" not in caplog.text + str(caught.value)
+    await journal.close()
+
+
+async def test_closing_writes_what_was_handed_over(engine: Engine) -> None:
+    """Nobody has to await a write for it to be done."""
+    journal = Journal(engine)
+    handed_over = [journal.write(*entry(number)) for number in range(50)]
+    await journal.close()
+    assert stored(engine) == (50, 50)
+    await asyncio.gather(*handed_over)
+
+
+async def test_a_failure_that_nobody_awaits_is_logged(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    """A renewal does not wait for its write, and yet its loss is seen."""
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE leases"))
+    journal = Journal(engine)
+    journal.write(rows.delivered("lease-1"))
+    await journal.close()
+    await asyncio.sleep(0)
+    assert "did not take the write" in caplog.text
+
+
+async def test_a_cancelled_wait_takes_nothing_back(engine: Engine) -> None:
+    """The entry was handed over, and is written."""
+    journal = Journal(engine)
+    journal.write(*entry(1)).cancel()
+    await journal.write(*entry(2))
+    assert stored(engine) == (2, 2)
+    await journal.close()

@@ -1,0 +1,459 @@
+"""The pool of call actors: how many wait, who is lent, and when one is replaced."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import count, pairwise, product
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from cluster.budget.pool import (
+    SLOT,
+    Effect,
+    Loan,
+    Pool,
+    PoolRules,
+    Prepare,
+    Retire,
+    Slot,
+    SlotEvent,
+    SlotState,
+    StartActor,
+)
+from cluster.call.states import IllegalTransition, step
+
+
+def the_rules(max_actors: int = 4, **changes: object) -> PoolRules:
+    """Two parked for one profile, unless the test wants others."""
+    fields = {
+        "max_actors": max_actors,
+        "baseline": {"reception": 2},
+        "session_max_age_s": 60.0,
+        "actor_max_calls": 3,
+        "actor_max_age_s": 1_000.0,
+        "actor_max_growth_mb": 40.0,
+        "birth_every_s": 0.25,
+        **changes,
+    }
+    return PoolRules(**fields)  # type: ignore[arg-type]
+
+
+def a_pool(max_actors: int = 4, **changes: object) -> Pool:
+    """An empty pool; its slots will be named a1, a2 and so on."""
+    return Pool(the_rules(max_actors, **changes), (f"a{number}" for number in count(1)))
+
+
+def settle(pool: Pool, now: float, *, until: float = 5.0, fails: bool = False) -> list[Effect]:
+    """Do at once whatever the pool plans in the seconds from `now` on; returns it all."""
+    done: list[Effect] = []
+    moment = now
+    while moment <= now + until:
+        for effect in pool.plan(moment):
+            done.append(effect)
+            if isinstance(effect, StartActor):
+                pool.handle(effect.slot, SlotEvent.STARTED, moment)
+            elif isinstance(effect, Prepare):
+                pool.handle(effect.slot, SlotEvent.NOT_PREPARED if fails else SlotEvent.PREPARED, moment)
+        moment += 0.25
+    return done
+
+
+def states(pool: Pool) -> Counter[SlotState]:
+    """How many slots are in each state."""
+    return Counter(slot.state for slot in pool.slots())
+
+
+def serve(pool: Pool, profile: str, now: float, *, memory_mb: float = 100.0) -> Loan:
+    """Lend an actor, and take it back after its call."""
+    loan = pool.lend(profile, now)
+    assert loan is not None
+    pool.weigh(loan.slot, memory_mb)
+    pool.handle(loan.slot, SlotEvent.RETURN, now)
+    return loan
+
+
+def test_an_event_that_the_table_does_not_have_raises() -> None:
+    """Every pair of state and event is either in the table or illegal."""
+    for state, event in product(SlotState, SlotEvent):
+        if event in SLOT[state]:
+            assert step(SLOT, state, event) in SlotState
+        else:
+            with pytest.raises(IllegalTransition):
+                step(SLOT, state, event)
+
+
+def test_an_empty_pool_fills_to_its_baseline_and_rests() -> None:
+    """Two processes are started, two sessions set up, and then nothing is left to do."""
+    pool = a_pool()
+    done = settle(pool, 0.0)
+    assert Counter(type(effect) for effect in done) == {StartActor: 2, Prepare: 2}
+    assert states(pool) == {SlotState.PARKED: 2}
+    assert settle(pool, 10.0) == []
+
+
+def test_processes_start_two_at_a_time() -> None:
+    """More would only queue in Ray."""
+    pool = a_pool(12, baseline={"reception": 12})
+    assert pool.plan(0.0) == [StartActor("a1"), StartActor("a2")]
+    pool.handle("a1", SlotEvent.STARTED, 1.0)
+    assert pool.plan(1.0) == [Prepare("a1", "reception"), StartActor("a3")]
+
+
+def test_births_of_sessions_are_paced() -> None:
+    """One Live session in a quarter of a second, however many are missing."""
+    pool = a_pool(4, baseline={"reception": 4}, max_starting=4)
+    for effect in pool.plan(0.0):
+        pool.handle(effect.slot, SlotEvent.STARTED, 0.0)
+    births = [now / 100 for now in range(100) for effect in pool.plan(now / 100) if isinstance(effect, Prepare)]
+    assert births == [0.0, 0.25, 0.5, 0.75]
+
+
+def test_waiting_actors_never_take_more_than_there_is_room_for() -> None:
+    """Where there is no room for all, the first profiles are served."""
+    pool = a_pool(3, baseline={"reception": 2, "sales": 2})
+    settle(pool, 0.0)
+    assert Counter(slot.profile for slot in pool.slots()) == {"reception": 2, "sales": 1}
+
+
+def test_the_freshest_parked_actor_of_the_profile_is_lent_first() -> None:
+    """Its session is the least likely to be cut off."""
+    pool = a_pool()
+    settle(pool, 0.0)
+    ages = {slot.name: slot.session_at for slot in pool.slots()}
+    assert pool.lend("reception", 6.0) == Loan(max(ages, key=lambda name: ages[name]), warm=True, start=False)
+
+
+def test_who_takes_a_parked_actor_has_it_replaced() -> None:
+    """Lending leaves a gap, and the gap is filled while the call runs."""
+    pool = a_pool()
+    settle(pool, 0.0)
+    pool.lend("reception", 6.0)
+    settle(pool, 6.0)
+    assert states(pool) == {SlotState.PARKED: 2, SlotState.LENT: 1}
+
+
+@pytest.mark.parametrize(
+    ("slots", "lent", "warm"),
+    [
+        pytest.param([("x", SlotState.PREPARING, "sales")], "x", False, id="one that is nearly ready"),
+        pytest.param(
+            [("x", SlotState.PARKED, "other"), ("y", SlotState.IDLE, "")], "y", False, id="a process without a session"
+        ),
+        pytest.param(
+            [("x", SlotState.STARTING, ""), ("y", SlotState.PARKED, "other")], "y", False, id="another profile's"
+        ),
+        pytest.param([("x", SlotState.STARTING, "")], "x", False, id="one that is starting"),
+        pytest.param(
+            [("x", SlotState.PREPARING, "other"), ("y", SlotState.PARKED, "sales")], "y", True, id="the right one"
+        ),
+    ],
+)
+def test_without_a_parked_actor_the_one_that_is_ready_soonest_is_lent(
+    slots: list[tuple[str, SlotState, str]], lent: str, *, warm: bool
+) -> None:
+    """A cold path takes whatever is nearest to a session of the profile."""
+    pool = a_pool()
+    for name, state, profile in slots:
+        pool.adopt(Slot(name, 0.0, state, 0.0, profile))
+    assert pool.lend("sales", 1.0) == Loan(lent, warm=warm, start=False)
+
+
+def test_with_no_actor_waiting_a_new_one_is_started_for_the_call() -> None:
+    """Up to the ceiling; above it there is none to be had."""
+    pool = a_pool(1)
+    loan = pool.lend("reception", 0.0)
+    assert loan == Loan("a1", warm=False, start=True)
+    pool.handle("a1", SlotEvent.STARTED, 3.0)
+    assert states(pool) == {SlotState.LENT: 1}
+    assert pool.lend("reception", 3.0) is None
+    assert pool.plan(3.0) == []
+
+
+def test_an_actor_that_was_lent_while_it_prepared_may_report_that_later() -> None:
+    """The call goes on, and the session counts as its own."""
+    pool = a_pool()
+    pool.adopt(Slot("x", 0.0, SlotState.PREPARING, 0.0, "reception"))
+    pool.lend("reception", 1.0)
+    pool.handle("x", SlotEvent.PREPARED, 2.0)
+    assert states(pool) == {SlotState.LENT: 1}
+
+
+def test_an_aged_session_is_replaced_one_at_a_time() -> None:
+    """A parked actor prepares anew after the longest time that a session may wait."""
+    pool = a_pool()
+    settle(pool, 0.0)
+    assert settle(pool, 10.0, until=45.0) == []
+    done = settle(pool, 59.0)
+    assert sorted(effect.slot for effect in done if isinstance(effect, Prepare)) == ["a1", "a2"]
+    assert len(done) == 2
+
+
+def test_a_kept_session_keeps_its_age() -> None:
+    """An untouched session that stays is not younger for it."""
+    pool = a_pool(1, baseline={"reception": 1})
+    pool.adopt(Slot("x", 0.0, SlotState.IDLE, 0.0))
+    assert pool.plan(100.0) == [Prepare("x", "reception")]
+    pool.handle("x", SlotEvent.PREPARED, 100.0, session_age_s=50.0)
+    assert pool.plan(109.9) == []
+    assert pool.plan(110.0) == [Prepare("x", "reception")]
+
+
+def test_an_aged_session_that_nobody_needs_is_not_replaced() -> None:
+    """Settings that want fewer than there are shrink the pool."""
+    pool = a_pool(baseline={"reception": 0})
+    pool.adopt(Slot("x", 0.0, SlotState.PARKED, 0.0, "reception", session_at=0.0))
+    pool.adopt(Slot("y", 0.0, SlotState.PARKED, 0.0, "gone", session_at=1.0))
+    assert pool.plan(59.9) == []
+    assert [*pool.plan(62.0), *pool.plan(62.0)] == [Retire("x"), Retire("y")]
+    assert pool.slots() == ()
+
+
+def test_a_session_that_the_other_side_closed_is_opened_again() -> None:
+    """It is not warm any more, and the gap is filled from the same process."""
+    pool = a_pool()
+    settle(pool, 0.0)
+    pool.handle("a1", SlotEvent.CLOSE, 6.0)
+    assert pool.plan(6.0) == [Prepare("a1", "reception")]
+
+
+def test_a_process_is_used_again_after_its_call() -> None:
+    """Starting one costs seconds; a fresh session in it costs a fraction."""
+    pool = a_pool(1, baseline={"reception": 1})
+    settle(pool, 0.0)
+    loan = serve(pool, "reception", 6.0)
+    assert pool.plan(6.0) == [Prepare(loan.slot, "reception")]
+
+
+def test_a_process_is_replaced_after_so_many_calls() -> None:
+    """The third call of three is its last one."""
+    pool = a_pool(1, baseline={"reception": 1})
+    for number in range(3):
+        settle(pool, number * 10.0)
+        serve(pool, "reception", number * 10.0 + 6.0)
+    assert pool.plan(26.0) == [Retire("a1"), StartActor("a2")]
+
+
+def test_a_process_is_replaced_when_it_has_grown_since_its_first_call() -> None:
+    """The first call loads what every call needs, so growth counts from its end."""
+    pool = a_pool(1, baseline={"reception": 1})
+    settle(pool, 0.0)
+    serve(pool, "reception", 6.0, memory_mb=150.0)
+    settle(pool, 10.0)
+    serve(pool, "reception", 16.0, memory_mb=190.0)
+    assert pool.plan(16.0) == [Prepare("a1", "reception")]
+    pool.handle("a1", SlotEvent.PREPARED, 16.0)
+    serve(pool, "reception", 26.0, memory_mb=190.1)
+    assert Retire("a1") in pool.plan(26.0)
+
+
+def test_old_parked_processes_are_replaced_one_after_the_other() -> None:
+    """A pool whose actors were all started at once is never empty for it."""
+    pool = a_pool(session_max_age_s=10_000.0)
+    settle(pool, 0.0)
+    assert pool.plan(1_001.0) == [Retire("a1"), StartActor("a3")]
+    assert pool.plan(1_002.0) == []
+    pool.handle("a3", SlotEvent.STARTED, 1_004.0)
+    assert pool.plan(1_004.0) == [Retire("a2"), Prepare("a3", "reception"), StartActor("a4")]
+
+
+def test_superfluous_processes_wait_a_while_and_go() -> None:
+    """What a wave left is kept for the next one for a minute."""
+    pool = a_pool(4)
+    settle(pool, 0.0)
+    pool.lend("reception", 6.0)
+    pool.lend("reception", 6.0)
+    settle(pool, 6.0)
+    pool.handle("a1", SlotEvent.RETURN, 20.0)
+    pool.handle("a2", SlotEvent.RETURN, 20.0)
+    assert states(pool) == {SlotState.PARKED: 2, SlotState.IDLE: 2}
+    assert settle(pool, 20.0, until=30.0) == []
+    assert sorted(effect.slot for effect in pool.plan(80.0) if isinstance(effect, Retire)) == ["a1", "a2"]
+
+
+def test_an_endpoint_that_is_down_is_asked_ever_more_rarely() -> None:
+    """Each failure doubles the pause up to a minute; one success ends it."""
+    pool = a_pool(1, baseline={"reception": 1})
+    pool.handle(pool.plan(0.0)[0].slot, SlotEvent.STARTED, 0.0)
+    tries = []
+    for tick in range(2_000):
+        now = tick / 4
+        if pool.plan(now):
+            tries.append(now)
+            pool.handle("a1", SlotEvent.NOT_PREPARED, now)
+    pauses = [later - earlier for earlier, later in pairwise(tries)]
+    assert pauses[:8] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    assert pool.plan(600.0) == [Prepare("a1", "reception")]
+    pool.handle("a1", SlotEvent.PREPARED, 600.0)
+    pool.handle("a1", SlotEvent.CLOSE, 601.0)
+    assert pool.plan(601.0) == [Prepare("a1", "reception")]
+
+
+def test_aged_sessions_stay_while_the_endpoint_is_down() -> None:
+    """An old session is better than none, and one profile's trouble is not another's."""
+    pool = a_pool(4, baseline={"reception": 1, "sales": 1})
+    settle(pool, 0.0)
+    pool.handle("a1", SlotEvent.CLOSE, 60.0)
+    assert pool.plan(60.0) == [Prepare("a1", "reception")]
+    pool.handle("a1", SlotEvent.NOT_PREPARED, 60.25)
+    pool.handle(pool.plan(61.25)[0].slot, SlotEvent.PREPARED, 61.25)
+    parked = next(slot for slot in pool.slots() if slot.profile == "sales")
+    assert [effect.slot for effect in pool.plan(61.5)] == [parked.name]
+    pool.handle(parked.name, SlotEvent.NOT_PREPARED, 61.5)
+    assert pool.plan(61.75) == []
+
+
+def test_a_parked_session_is_not_given_up_for_a_retry_that_may_not_be_due() -> None:
+    """While a profile's set-up fails, its aged sessions wait."""
+    pool = a_pool(4)
+    settle(pool, 0.0)
+    assert pool.plan(61.0) == [Prepare("a1", "reception")]
+    pool.handle("a1", SlotEvent.NOT_PREPARED, 61.25)
+    assert pool.plan(61.5) == []
+    assert states(pool)[SlotState.PARKED] == 1
+
+
+def test_processes_that_die_at_their_start_are_not_started_in_a_loop() -> None:
+    """A broken installation costs one start a minute, not one after the other."""
+    pool = a_pool(1, baseline={"reception": 1})
+    starts = 0
+    for tick in range(4 * 120):
+        for effect in pool.plan(tick / 4):
+            starts += 1
+            pool.handle(effect.slot, SlotEvent.DIE, tick / 4)
+    assert starts == 7
+
+
+def test_a_process_that_dies_while_it_prepares_delays_the_next_set_up() -> None:
+    """Its death may be the profile's doing."""
+    pool = a_pool(1, baseline={"reception": 1})
+    pool.handle(pool.plan(0.0)[0].slot, SlotEvent.STARTED, 0.0)
+    assert pool.plan(0.0) == [Prepare("a1", "reception")]
+    pool.handle("a1", SlotEvent.DIE, 0.1)
+    assert pool.plan(0.1) == [StartActor("a2")]
+    pool.handle("a2", SlotEvent.STARTED, 0.5)
+    assert pool.plan(0.5) == []
+    assert pool.plan(1.1) == [Prepare("a2", "reception")]
+
+
+def test_a_dead_actor_is_replaced() -> None:
+    """Lent or parked, its place is free at once."""
+    pool = a_pool(2)
+    settle(pool, 0.0)
+    assert pool.lend("reception", 6.0) is not None
+    for slot in pool.slots():
+        pool.handle(slot.name, SlotEvent.DIE, 7.0)
+    assert "a1" not in pool
+    assert pool.plan(7.0) == [StartActor("a3"), StartActor("a4")]
+
+
+class PoolMachine(RuleBasedStateMachine):
+    """Calls come and go, actors and sessions die, and whatever the pool plans happens sooner, later or not at all."""
+
+    @initialize(max_actors=st.integers(1, 5))
+    def begin(self, max_actors: int) -> None:
+        """An empty pool for two profiles."""
+        self.max_actors = max_actors
+        self.pool = a_pool(max_actors, baseline={"reception": 2, "sales": 1})
+        self.now = 0.0
+        self.lent: set[str] = set()
+        self.pending: dict[str, Effect] = {}
+        self.births: list[float] = []
+
+    @rule(seconds=st.sampled_from([0.1, 0.25, 5.0, 70.0, 1_001.0]))
+    def plan(self, seconds: float) -> None:
+        """Time passes and the pool plans; it never touches a lent actor, nor one that it waits for."""
+        self.now += seconds
+        for effect in self.pool.plan(self.now):
+            assert effect.slot not in self.lent
+            assert effect.slot not in self.pending
+            if isinstance(effect, Retire):
+                assert effect.slot not in self.pool
+            else:
+                self.pending[effect.slot] = effect
+            if isinstance(effect, Prepare):
+                self.births.append(self.now)
+
+    @rule(works=st.booleans(), dies=st.booleans())
+    def finish(self, works: bool, dies: bool) -> None:  # noqa: FBT001
+        """The oldest thing under way is done, fails or dies."""
+        if not self.pending:
+            return
+        slot, effect = next(iter(self.pending.items()))
+        del self.pending[slot]
+        if dies:
+            self._die(slot)
+        elif isinstance(effect, StartActor):
+            self.pool.handle(slot, SlotEvent.STARTED, self.now)
+        else:
+            self.pool.handle(slot, SlotEvent.PREPARED if works else SlotEvent.NOT_PREPARED, self.now)
+
+    @rule(profile=st.sampled_from(["reception", "sales", "rare"]))
+    def lend(self, profile: str) -> None:
+        """A call wants an actor, and gets one whenever not all are lent."""
+        loan = self.pool.lend(profile, self.now)
+        assert (loan is None) == (len(self.lent) == self.max_actors)
+        if loan is not None:
+            assert loan.slot not in self.lent
+            assert not (loan.warm and loan.slot in self.pending)
+            self.lent.add(loan.slot)
+            if loan.start:
+                self.pending[loan.slot] = StartActor(loan.slot)
+
+    @rule(memory_mb=st.sampled_from([100.0, 120.0, 150.0]))
+    def give_back(self, memory_mb: float) -> None:
+        """A call ends. Its actor has finished what was under way when it was lent."""
+        done = sorted(self.lent - self.pending.keys())
+        if done:
+            self.lent.remove(done[0])
+            self.pool.weigh(done[0], memory_mb)
+            self.pool.handle(done[0], SlotEvent.RETURN, self.now)
+
+    @rule(pick=st.integers(0, 10))
+    def die(self, pick: int) -> None:
+        """An actor dies."""
+        slots = self.pool.slots()
+        if slots:
+            name = slots[pick % len(slots)].name
+            self.pending.pop(name, None)
+            self._die(name)
+
+    @rule()
+    def close(self) -> None:
+        """The other side closes a parked session."""
+        for slot in self.pool.slots():
+            if slot.state is SlotState.PARKED:
+                self.pool.handle(slot.name, SlotEvent.CLOSE, self.now)
+                return
+
+    @invariant()
+    def there_are_never_too_many(self) -> None:
+        """Neither actors, nor parked ones, nor sessions set up at once."""
+        found = self.pool.slots()
+        assert len(found) <= self.max_actors
+        assert {slot.name for slot in found if slot.state is SlotState.LENT} == self.lent
+        waiting = Counter(s.profile for s in found if s.state in {SlotState.PARKED, SlotState.PREPARING})
+        assert waiting["reception"] <= 2
+        assert waiting["sales"] <= 1
+        assert all(later - earlier > 0.24 for earlier, later in pairwise(self.births))
+
+    def teardown(self) -> None:
+        """Left alone, with everything working, the pool reaches its baseline and rests."""
+        for _ in range(3):
+            while self.pending:
+                self.finish(works=True, dies=False)
+            self.now += 61.0
+            settle(self.pool, self.now, until=20.0)
+            self.now += 21.0
+        waiting = states(self.pool)[SlotState.PARKED] + states(self.pool)[SlotState.PREPARING]
+        assert waiting == min(3, self.max_actors - len(self.lent))
+
+    def _die(self, slot: str) -> None:
+        self.lent.discard(slot)
+        self.pool.handle(slot, SlotEvent.DIE, self.now)
+
+
+PoolMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestPoolMachine = PoolMachine.TestCase

@@ -1,0 +1,1 @@
+"""Tests of the HTTP API, LiveKit's worker protocol and webhooks."""

@@ -1,0 +1,160 @@
+"""Stand-ins for what dispatch asks: a scripted `BudgetPool`, and rooms that remember what was done to them.
+
+The history is not doubled: tests use the real one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cluster.dispatch.ports import ControlPlaneDown, Present, Rule
+from cluster.keys import Principal, sha256_hex
+from cluster.messages import Admission, Admitted, CallRecord, CallRequest
+from cluster.records.history import History
+from cluster.telephony.numbers import mask
+
+KEY = "rm_1_calls"
+ADMIN_KEY = "rm_2_admin"
+CAMPAIGNS_KEY = "rm_3_campaigns"
+OTHER_KEY = "rm_4_other"
+PRINCIPALS = {
+    KEY: Principal("acme", frozenset({"calls"}), "1"),
+    ADMIN_KEY: Principal("acme", frozenset({"admin"}), "2"),
+    CAMPAIGNS_KEY: Principal("acme", frozenset({"campaigns"}), "3"),
+    OTHER_KEY: Principal("other", frozenset({"calls"}), "4"),
+}
+
+
+class PoolDouble:
+    """Admits everything, or answers as scripted; the same request gets the same admission."""
+
+    def __init__(self) -> None:
+        self.answers: list[Admission | Exception] = []
+        """Given one by one before anything is admitted."""
+        self.asked: list[CallRequest] = []
+        self.admitted: dict[tuple[str, str], Admitted] = {}
+        self.live: dict[str, dict[str, Any]] = {}
+        self.hung_up: list[str] = []
+        self.down = False
+        self.draining = False
+        self.key_lookups = 0
+
+    async def admit(self, request: CallRequest) -> Admission:
+        """As scripted, else yes."""
+        self._check()
+        self.asked.append(request)
+        known = self.admitted.get((request.tenant, request.request_id))
+        if known is not None:
+            return known
+        if self.answers:
+            answer = self.answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+        admitted = Admitted(call_id=request.call_id, lease_id=f"lease-{request.call_id}", warm=True)
+        self.admitted[request.tenant, request.request_id] = admitted
+        self.live[request.call_id] = {
+            "call_id": request.call_id,
+            "tenant": request.tenant,
+            "direction": request.direction.value,
+            "profile": request.profile,
+            "number": mask(request.to or request.from_),
+            "duration_s": 1.5,
+            "cost_usd_micros": 777,
+        }
+        return admitted
+
+    async def hangup(self, call_id: str) -> bool:
+        """End a live call."""
+        self._check()
+        self.hung_up.append(call_id)
+        return self.live.pop(call_id, None) is not None
+
+    async def live_calls(self, tenant: str | None) -> list[dict[str, Any]]:
+        """Those admitted and not ended."""
+        self._check()
+        return [call for call in self.live.values() if tenant in {None, call["tenant"]}]
+
+    async def statistics(self) -> dict[str, Any]:
+        """A few numbers."""
+        self._check()
+        return {"draining": self.draining, "busy": len(self.live), "free": 8, "parked": 2}
+
+    async def authenticate(self, key_sha256_hex: str) -> Principal | None:
+        """By the table above."""
+        self._check()
+        self.key_lookups += 1
+        return next((who for key, who in PRINCIPALS.items() if sha256_hex(key) == key_sha256_hex), None)
+
+    def _check(self) -> None:
+        if self.down:
+            raise ControlPlaneDown
+
+
+class HistoryPort:
+    """The real history as an actor's handle gives it: positional arguments, and able to be down."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.down = False
+
+    async def call(self, call_id: str, tenant: str | None, full_numbers: bool) -> dict[str, Any] | None:  # noqa: FBT001
+        """See `History`."""
+        self._check()
+        return await self.history.call(call_id, tenant, full_numbers=full_numbers)
+
+    async def calls(
+        self,
+        tenant: str | None,
+        state: str | None,
+        limit: int,
+        before: str | None,
+        full_numbers: bool,  # noqa: FBT001
+    ) -> list[dict[str, Any]]:
+        """See `History`."""
+        self._check()
+        return await self.history.calls(tenant, state, limit, before, full_numbers=full_numbers)
+
+    async def events(self, call_id: str, after: int, timeout_s: float) -> list[tuple[int, dict[str, Any]]]:
+        """See `History`."""
+        self._check()
+        return await self.history.events(call_id, after, timeout_s)
+
+    async def finish(self, record: CallRecord) -> bool:
+        """See `History`."""
+        self._check()
+        return await self.history.finish(record)
+
+    async def webhook_seen(self, event_id: str) -> bool:
+        """See `History`."""
+        self._check()
+        return await self.history.webhook_seen(event_id)
+
+    def _check(self) -> None:
+        if self.down:
+            raise ControlPlaneDown
+
+
+class RoomsDouble:
+    """Rooms with who is in them, and SIP rules."""
+
+    def __init__(self) -> None:
+        self.inside: dict[str, Sequence[Present]] = {}
+        self.deleted: list[str] = []
+        self.rules: dict[str, Mapping[str, str]] = {}
+
+    async def delete(self, room: str) -> bool:
+        """Everybody is out."""
+        self.deleted.append(room)
+        self.inside.pop(room, None)
+        return True
+
+    async def present(self, room: str) -> Sequence[Present] | None:
+        """Who is in the room."""
+        return self.inside.get(room)
+
+    async def rule(self, rule_id: str) -> Rule | None:
+        """By the table."""
+        agents = self.rules.get(rule_id)
+        return None if agents is None else Rule(rule_id, agents)

@@ -1,0 +1,96 @@
+"""The history in a real database."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Engine
+
+from cluster.messages import Direction
+from cluster.outcome import ACTOR_DIED, BUSY
+from cluster.records.store import WEBHOOK_KEPT_S, RecordStore
+from tests.records.examples import CALLER, START, a_record, a_request, an_event
+
+
+def test_a_call_is_begun_once(store: RecordStore) -> None:
+    """Saying it again, with other words, changes nothing."""
+    store.begin(a_request(), START)
+    store.begin(a_request(profile="another"), START + 5)
+    row = store.call("call_1", "acme")
+    assert row is not None
+    assert (row["profile"], row["started_at"], row["ended_at"], row["to_number"]) == ("reminder", START, None, CALLER)
+
+
+def test_the_first_ending_stays(store: RecordStore) -> None:
+    """A later ending is refused and changes nothing."""
+    store.begin(a_request(), START)
+    assert store.finish(a_record(outcome=BUSY))
+    assert not store.finish(a_record(outcome=ACTOR_DIED, cost_usd_micros=999))
+    row = store.call("call_1", None)
+    assert row is not None
+    assert (row["result"], row["reason"], row["cost_usd_micros"]) == ("caller", "busy", 12_345)
+    assert row["ended_at"] == START + 12.5
+
+
+def test_an_ending_needs_no_beginning(store: RecordStore) -> None:
+    """A refused call is recorded although it never began, and beginning it afterwards does not revive it."""
+    assert store.finish(a_record(direction=Direction.INBOUND))
+    store.begin(a_request(), START)
+    row = store.call("call_1", "acme")
+    assert row is not None
+    assert row["direction"] == "inbound"
+    assert row["ended_at"] is not None
+
+
+def test_a_tenant_sees_its_own_calls_only(store: RecordStore) -> None:
+    """Another tenant's call does not exist; no tenant stands for all of them."""
+    store.begin(a_request("call_1", "acme"), START)
+    store.begin(a_request("call_2", "other"), START)
+    assert store.call("call_2", "acme") is None
+    assert [row["call_id"] for row in store.calls("acme", None, 10, None)] == ["call_1"]
+    assert len(store.calls(None, None, 10, None)) == 2
+
+
+def test_pages_of_calls(store: RecordStore) -> None:
+    """Newest first, by state, and each page goes on where the last one ended, even among calls of one moment."""
+    for number in range(5):
+        store.begin(a_request(f"call_{number}"), START + number // 2)
+    store.finish(a_record("call_3", started_at=START + 1))
+    assert [row["call_id"] for row in store.calls("acme", None, 3, None)] == ["call_4", "call_3", "call_2"]
+    assert [row["call_id"] for row in store.calls("acme", None, 3, "call_2")] == ["call_1", "call_0"]
+    assert [row["call_id"] for row in store.calls("acme", "ended", 3, None)] == ["call_3"]
+    assert [row["call_id"] for row in store.calls("acme", "live", 9, "call_3")] == ["call_2", "call_1", "call_0"]
+    assert store.calls("acme", None, 3, "call_of_nobody") == []
+
+
+def test_events_come_back_in_order(store: RecordStore) -> None:
+    """Stored once however often they are sent, and without the kinds that are for the live feed only."""
+    events = [
+        (1, an_event("leg", state="ringing")),
+        (2, an_event("speaking", who="agent")),
+        (4, an_event("line", text="Hi")),
+    ]
+    store.add_events([])
+    store.add_events(events)
+    store.add_events([*events, (5, an_event("tool", name="end_call"))])
+    assert [(seq, event["kind"]) for seq, event in store.events("call_1", 0)] == [(1, "leg"), (4, "line"), (5, "tool")]
+    assert store.events("call_1", 4) == [(5, {"seq": 5, "kind": "tool", "at_s": 1.0, "name": "end_call"})]
+    assert (store.last_seq("call_1"), store.last_seq("call_2")) == (5, None)
+
+
+def test_a_webhook_is_new_once(store: RecordStore) -> None:
+    """And is forgotten when its signature has long run out."""
+    assert store.webhook_seen("EV_1", START)
+    assert not store.webhook_seen("EV_1", START + 1)
+    assert store.webhook_seen("EV_2", START + WEBHOOK_KEPT_S + 1)
+    assert store.webhook_seen("EV_1", START + WEBHOOK_KEPT_S + 1)
+
+
+def test_no_personal_data_in_the_repr_of_what_is_stored(engine: Engine) -> None:
+    """What might be logged shows neither a number nor a word."""
+    assert CALLER not in repr((a_request(), a_record(), an_event("line", text=CALLER), engine))
+
+
+@pytest.mark.parametrize("state", ["live", "ended", None])
+def test_no_calls_yet(store: RecordStore, state: str | None) -> None:
+    """An empty history has empty pages."""
+    assert store.calls("acme", state, 10, None) == []
