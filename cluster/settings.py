@@ -139,7 +139,7 @@ class DispatchSettings(_Group):
     default_profile: str = Field(default="receptionist", validation_alias="RINGMASTER_DEFAULT_PROFILE")
     """Profile of a call that names none."""
     room_prefix: str = Field(default="call-", min_length=1, validation_alias="RINGMASTER_ROOM_PREFIX")
-    """Start of the names of the rooms that Ringmaster makes; only such rooms are swept."""
+    """Start of the names of the rooms that Ringmaster makes, which tells them from others on the same server."""
     outbound_trunk_id: str | None = Field(default=None, validation_alias="RINGMASTER_OUTBOUND_TRUNK_ID")
     """LiveKit's id of the trunk that dials out (ST_…). None: outbound calls are refused."""
     ringing_timeout_s: PositiveSeconds = Field(default=30, le=80, validation_alias="RINGMASTER_RINGING_TIMEOUT_S")
@@ -226,7 +226,7 @@ class Settings(_Group):
     state_dir: Home = Field(
         default=Path("~/.local/state/ringmaster"), validate_default=True, validation_alias="RINGMASTER_STATE_DIR"
     )
-    """Folder for what must survive a restart on one machine: the database, the logs. The XDG place for state."""
+    """Folder for what must survive a restart on one machine: the database. The XDG place for state."""
     database_url: str = Field(default="", repr=False, validation_alias="DATABASE_URL")
     """SQLAlchemy URL: sqlite:///file or postgresql://…. Not set: ringmaster.db in the state folder, so that one
     machine needs nothing."""
@@ -235,7 +235,7 @@ class Settings(_Group):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", validation_alias="RINGMASTER_LOG_LEVEL"
     )
-    """Least important level that is logged. A call writes about five lines at `info`."""
+    """Least important level that is logged; `debug` also lets LiveKit and the HTTP libraries speak of themselves."""
     log_format: Literal["auto", "json", "console"] = Field(default="auto", validation_alias="RINGMASTER_LOG_FORMAT")
     """`json` for machines, `console` for people; `auto` is `console` on a terminal."""
 

@@ -162,3 +162,16 @@ def test_every_variable_is_documented() -> None:
         "GOOGLE_GEMINI_BASE_URL",
         "SSL_CERT_FILE",
     }
+
+
+def test_the_readme_lists_them_all() -> None:
+    """Its table is made of the docstrings, so it can't go astray."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    missing = [
+        v.name for v in describe_settings() if f"| `{v.name}` | {_code(v.default)} | {v.meaning} |" not in readme
+    ]
+    assert missing == []
+
+
+def _code(default: str) -> str:
+    return f"`{default}`" if default and " " not in default else default

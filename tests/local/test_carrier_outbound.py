@@ -78,7 +78,10 @@ async def test_unknown_trunk_is_not_found_without_meta(exchange: Exchange) -> No
         ({"sip_call_to": ""}, "missing sip callee number"),
         ({"sip_call_to": "sip:a@b"}, "SipCallTo should be a phone number or SIP user, not a full SIP URI"),
         ({"room_name": ""}, "missing room name"),
-        ({"trunk": pb.SIPOutboundConfig(hostname="sip:host")}, "trunk hostname should be a hostname or IP, not SIP URI"),
+        (
+            {"trunk": pb.SIPOutboundConfig(hostname="sip:host")},
+            "trunk hostname should be a hostname or IP, not SIP URI",
+        ),
         ({"display_name": "x" * 129}, "DisplayName too long (max 128 characters)"),
     ],
 )
@@ -97,7 +100,9 @@ async def test_requests_that_cannot_be_meant_are_rejected(
     assert exchange.carrier.calls == ()
 
 
-async def test_answered_leg_is_a_sip_participant_with_the_real_attributes(exchange: Exchange, agent_in: AgentIn) -> None:
+async def test_answered_leg_is_a_sip_participant_with_the_real_attributes(
+    exchange: Exchange, agent_in: AgentIn
+) -> None:
     """Kind, identity, name and every sip attribute are there."""
     room = room_name()
     agent = await agent_in(room)
@@ -133,7 +138,9 @@ async def test_hidden_number_and_inline_trunk(exchange: Exchange, agent_in: Agen
     room = room_name()
     agent = await agent_in(room)
     inline = pb.SIPOutboundConfig(hostname="sip.other.example")
-    wish = exchange.wish(ANSWERS, room, trunk=inline, sip_number="+14155550101", sip_trunk_id="", hide_phone_number=True)
+    wish = exchange.wish(
+        ANSWERS, room, trunk=inline, sip_number="+14155550101", sip_trunk_id="", hide_phone_number=True
+    )
     await exchange.sip.create_sip_participant(wish)
     await agent.until(lambda a: a.statuses[-1:] == ["active"])
     assert not {"sip.phoneNumber", "sip.trunkPhoneNumber", "sip.hostname"} & set(agent.phone.attributes)

@@ -96,7 +96,9 @@ async def test_call_is_placed_followed_and_ended_by_http(exchange: Exchange, age
         ({"from": "+1", "to": "+14155550199"}, 404, "No SIP Trunk or Dispatch Rules matched"),
     ],
 )
-async def test_wrong_wishes_are_explained(exchange: Exchange, body: dict[str, object], status: int, detail: str) -> None:
+async def test_wrong_wishes_are_explained(
+    exchange: Exchange, body: dict[str, object], status: int, detail: str
+) -> None:
     """Each mistake has its own sentence."""
     await exchange.take_calls()
     async with exchange.http.post(f"{exchange.url}/_calls", json=body) as response:
@@ -126,7 +128,10 @@ async def test_runs_as_a_process(livekit: LivekitServer) -> None:
             trunk = pb.SIPOutboundTrunkInfo(name="out", address="sip.example.com", numbers=[TRUNK_NUMBER])
             made = await sip.create_outbound_trunk(pb.CreateSIPOutboundTrunkRequest(trunk=trunk))
             wish = pb.CreateSIPParticipantRequest(
-                sip_trunk_id=made.sip_trunk_id, sip_call_to="+14155550486", room_name=room_name(), wait_until_answered=True
+                sip_trunk_id=made.sip_trunk_id,
+                sip_call_to="+14155550486",
+                room_name=room_name(),
+                wait_until_answered=True,
             )
             with pytest.raises(api.SipCallError):
                 await sip.create_sip_participant(wish)

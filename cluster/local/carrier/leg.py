@@ -149,16 +149,18 @@ class Leg:
             stream = rtc.AudioStream(self._track, sample_rate=hz, num_channels=1, frame_size_ms=frame_ms)
             # A stream outlives its track without a sound and without an end, so the change is awaited beside it.
             changed = asyncio.ensure_future(self._track_changed.wait())
+            frame = asyncio.ensure_future(anext(stream))
             try:
                 while True:
-                    frame = asyncio.ensure_future(anext(stream))
                     await asyncio.wait({frame, changed}, return_when=asyncio.FIRST_COMPLETED)
                     if changed.done():
-                        frame.cancel()
                         break
                     yield frame.result().frame.data
+                    frame = asyncio.ensure_future(anext(stream))
             finally:
                 changed.cancel()
+                frame.cancel()
+                await asyncio.gather(changed, frame, return_exceptions=True)
                 await stream.aclose()
 
     async def leave(self, reason: rtc.DisconnectReason.ValueType) -> None:

@@ -1,0 +1,369 @@
+"""A call process on real parts: livekit-server, the real google-genai client, the local Live endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import yaml
+from livekit import api
+
+from cluster import outcome as o
+from cluster.call.room import RoomLink
+from cluster.call.slot import CallSlot
+from cluster.local.live import LiveEndpoint
+from cluster.local.livekit_server import LivekitServer
+from cluster.messages import Assignment, CallEvent, CallRequest, Direction, Renewal, Verdict
+from cluster.settings import Settings, load_settings
+from tests.fixtures.local import room_name
+from tests.fixtures.web_caller import WebCaller
+from tests.local.live_line import scenario
+
+PROFILE = {"instructions": "You are a baker.", "limits": {"idle_reminder_s": 30, "silence_s": 60}}
+SECRET = "-".join(("mary", "had", "a", "little", "lamb"))
+"""Joined, so that it stands in no source line that Python keeps."""
+
+
+@dataclass
+class Desk:
+    """Where a slot reports to, in this process."""
+
+    events: list[CallEvent] = field(default_factory=list)
+    renewals: list[Renewal] = field(default_factory=list)
+    verdict: Verdict | None = Verdict.CONTINUE
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def renew(self, renewal: Renewal) -> Verdict | None:
+        """Keep the heartbeat, give the answer that the test wants."""
+        self.renewals.append(renewal)
+        return self.verdict
+
+    async def report(self, events: list[CallEvent]) -> bool:
+        """Keep the events."""
+        self.events += events
+        self.changed.set()
+        return True
+
+    async def until(self, what: Callable[[CallEvent], bool]) -> CallEvent:
+        """Wait for an event."""
+        async with asyncio.timeout(30):
+            while True:
+                for event in self.events:
+                    if what(event):
+                        return event
+                self.changed.clear()
+                await self.changed.wait()
+
+    async def until_line(self, who: str) -> CallEvent:
+        """Wait for a whole line of the transcript."""
+        return await self.until(lambda e: e.kind == "line" and e.fields["who"] == who)
+
+
+@dataclass
+class Rig:
+    """One slot and what it works with."""
+
+    slot: CallSlot
+    desk: Desk
+    livekit: LivekitServer
+    settings: Settings
+
+    def assignment(self, room: str, **changes: Any) -> Assignment:
+        """An inbound call for the profile `baker`."""
+        wish = {
+            "request_id": "r", "call_id": f"call_{room}", "tenant": "t", "direction": Direction.INBOUND,
+            "profile": "baker", "room": room, "identity": f"agent-{room}",
+        }  # fmt: skip
+        request = CallRequest(**wish | {k: v for k, v in changes.items() if k in CallRequest.__dataclass_fields__})
+        terms = Assignment(
+            request=request, lease_id="lease", fencing_token=1, max_duration_s=60, max_cost_usd_micros=1_000_000,
+            reserved_usd_micros=1_000_000, renew_every_s=0.2, lease_ttl_s=10,
+        )  # fmt: skip
+        return replace(terms, **{k: v for k, v in changes.items() if k in Assignment.__dataclass_fields__})
+
+    async def caller(self, room: str) -> WebCaller:
+        """Somebody joins the room with a microphone."""
+        caller = WebCaller()
+        await caller.join(self.livekit, room)
+        return caller
+
+    async def rooms(self) -> set[str]:
+        """The rooms that exist."""
+        async with api.LiveKitAPI(self.livekit.url, self.livekit.api_key, self.livekit.api_secret) as client:
+            return {r.name for r in (await client.room.list_rooms(api.ListRoomsRequest())).rooms}
+
+
+Rigs = Callable[..., Any]
+
+
+@pytest.fixture
+async def rig(livekit: LivekitServer, tmp_path: Path) -> AsyncIterator[Rigs]:
+    """Makes slots; `await rig(endpoint, profile fields…)`. They are released when the test is over."""
+    made: list[Rig] = []
+
+    async def make(endpoint: LiveEndpoint | None, **profile: Any) -> Rig:
+        (tmp_path / "baker.yaml").write_text(yaml.safe_dump(PROFILE | profile), encoding="utf-8")
+        environ = {
+            "LIVEKIT_URL": livekit.url,
+            "LIVEKIT_API_KEY": livekit.api_key,
+            "LIVEKIT_API_SECRET": livekit.api_secret,
+            "GEMINI_API_KEY": "key",
+            "GOOGLE_GEMINI_BASE_URL": endpoint.url if endpoint else "https://127.0.0.1:9",
+            "RINGMASTER_PROFILES_DIR": str(tmp_path),
+            "RINGMASTER_LIVE_SETUP_TIMEOUT_S": "3",
+        }
+        if endpoint:
+            environ["SSL_CERT_FILE"] = str(endpoint.ca_file)
+        settings = load_settings(environ)
+        desk = Desk()
+        made.append(Rig(CallSlot("slot-1", "node-1", settings, desk), desk, livekit, settings))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.slot.release()
+
+
+async def test_a_conversation_from_the_greeting_to_the_goodbye(rig: Rigs, livekit: LivekitServer) -> None:
+    """The caller hears the greeting, is understood and answered, and the model ends the call; the room is gone."""
+    async with LiveEndpoint(scenario()) as endpoint:
+        at = await rig(endpoint)
+        assert await at.slot.prepare("baker") == ""
+        assert at.slot.status().state == "parked"
+        room = room_name()
+        caller = await at.caller(room)
+        await at.slot.start(at.assignment(room))
+        await at.desk.until_line("agent")
+        await caller.say("What time do you open?")
+        await at.desk.until(lambda e: e.fields.get("text") == "We open at eight.")
+        await caller.say("Goodbye.")
+        record = await at.slot.wait()
+        assert record.outcome == o.AGENT_ENDED
+        assert [(line.who, line.text) for line in record.transcript] == [
+            ("agent", "Hello."),
+            ("caller", "What time do you open?"),
+            ("agent", "We open at eight."),
+            ("caller", "Goodbye."),
+            ("agent", "Bye."),
+        ]
+        assert record.timings_ms.keys() >= {"joined", "published", "audible", "first_audio_p50", "turn_p50"}
+        assert caller.loud_ms > 1_000
+        await caller.until_put_out()
+        assert room not in await at.rooms()
+        (meter,) = endpoint.meter.values()
+        usage = record.usage
+        assert (usage.audio_in, usage.audio_out) == (meter.prompt_audio, meter.response_audio)
+        assert at.desk.renewals[-1].cost_usd_micros <= record.cost_usd_micros
+
+
+async def test_barge_in_silences_the_agent_and_the_line_says_what_was_heard(rig: Rigs) -> None:
+    """The reply stops, and the transcript keeps only the part that was heard."""
+    async with LiveEndpoint(scenario()) as endpoint:
+        at = await rig(endpoint)
+        room = room_name()
+        caller = await at.caller(room)
+        await at.slot.start(at.assignment(room))
+        await at.desk.until_line("agent")
+        await caller.say("Tell me a long story.")
+        await at.desk.until(lambda e: e.kind == "latency" and e.fields["name"] == "turn")
+        await caller.say("Goodbye.")
+        await at.desk.until(lambda e: e.kind == "interrupted")
+        record = await at.slot.wait()
+        (cut,) = [line.text for line in record.transcript if not line.heard]
+        assert "Once upon a time there was a baker who baked bread every day.".startswith(cut)
+        assert "barge_in_p50" in record.timings_ms
+
+
+async def test_a_caller_hears_a_sentence_when_the_endpoint_is_dead(rig: Rigs) -> None:
+    """Nobody is left in silence: the recorded sentence is played, then the line is closed."""
+    at = await rig(None)
+    assert "refused" in (await at.slot.prepare("baker")).lower()
+    room = room_name()
+    caller = await at.caller(room)
+    await at.slot.start(at.assignment(room))
+    record = await at.slot.wait()
+    assert record.outcome == o.LIVE_UNREACHABLE
+    await caller.until_put_out()
+    assert caller.loud_ms > 3_000
+
+
+@pytest.mark.parametrize("fault", [{"do": "close", "code": 1011, "reason": "Internal error encountered."}, {"do": "abort"}])
+async def test_a_caller_hears_a_sentence_when_the_session_dies(rig: Rigs, fault: dict[str, Any]) -> None:
+    """In the middle of the conversation, by close or by a lost connection."""
+    async with LiveEndpoint(scenario(faults=[{"at": "turn", "turn": 2} | fault])) as endpoint:
+        at = await rig(endpoint)
+        await at.slot.prepare("baker")
+        room = room_name()
+        caller = await at.caller(room)
+        await at.slot.start(at.assignment(room))
+        await at.desk.until_line("agent")
+        await caller.say("What time do you open?")
+        record = await at.slot.wait()
+        assert record.outcome == o.LIVE_LOST
+        assert "closed with" in record.detail
+        await caller.until_put_out()
+        assert caller.loud_ms > 3_000
+
+
+async def test_a_setup_that_hangs_is_given_up_in_time(rig: Rigs) -> None:
+    """The SDK would wait for ever; the slot waits for as long as the settings say."""
+    async with LiveEndpoint(scenario(faults=[{"at": "setup", "do": "hang"}])) as endpoint:
+        at = await rig(endpoint)
+        assert "within 3 s" in await at.slot.prepare("baker")
+
+
+async def test_a_model_without_a_voice_is_nudged_and_then_given_up(rig: Rigs) -> None:
+    """Turns without audio: the model is asked once more, then the caller hears the sentence."""
+    faults = [{"at": "turn", "turn": n, "do": "silent"} for n in (2, 3, 4)]
+    async with LiveEndpoint(scenario(faults=faults)) as endpoint:
+        at = await rig(endpoint)
+        room = room_name()
+        caller = await at.caller(room)
+        await at.slot.start(at.assignment(room))
+        await at.desk.until_line("agent")
+        await caller.say("What time do you open?")
+        await at.desk.until(lambda e: e.kind == "fault" and e.fields["what"] == "no-answer")
+        assert (await at.slot.wait()).outcome == o.LIVE_LOST
+        await caller.until_put_out()
+        assert caller.loud_ms > 3_000
+
+
+async def test_a_session_that_carried_a_caller_serves_no_other(rig: Rigs) -> None:
+    """After a call the process parks with a new session; one that heard nobody stays."""
+    async with LiveEndpoint(scenario()) as endpoint:
+        at = await rig(endpoint)
+        for _ in range(2):
+            await at.slot.prepare("baker")
+            await at.slot.prepare("baker")
+            room = room_name()
+            await at.caller(room)
+            await at.slot.start(at.assignment(room))
+            await at.desk.until_line("agent")
+            at.desk.events.clear()
+            at.slot.hang_up(o.HUNG_UP_BY_API)
+            await at.slot.wait()
+        assert len(endpoint.sessions) == 2
+
+
+async def test_nothing_of_a_caller_is_left_when_the_next_one_comes(rig: Rigs) -> None:
+    """Numbers, words and variables of one call are nowhere in the process once it is prepared for another."""
+    async with LiveEndpoint(scenario()) as endpoint:
+        at = await rig(endpoint)
+        room = room_name()
+        caller = await at.caller(room)
+        await at.slot.start(at.assignment(room, from_=f"+1{SECRET}", context={"name": SECRET}))
+        await at.desk.until_line("agent")
+        at.slot.hang_up(o.HUNG_UP_BY_API)
+        await at.slot.wait()
+        await caller.leave()
+        at.desk.events.clear()
+        at.desk.renewals.clear()
+        await at.slot.prepare("baker")
+        assert _strings_with(SECRET) == []
+
+
+def _strings_with(secret: str) -> list[str]:
+    """Every string that holds the secret and is reachable from a living object, but for this module's own."""
+    own = {id(SECRET), id(globals())}
+    found = []
+    for holder in gc.get_objects():
+        if id(holder) in own or not isinstance(holder, dict | list | tuple | set):
+            continue
+        values = list(holder.values()) if isinstance(holder, dict) else list(holder)
+        found += [v for v in values if isinstance(v, str) and secret in v and v is not SECRET]
+    return found
+
+
+async def test_the_one_who_is_put_out_falls_silent_and_leaves_the_room_alone(rig: Rigs, livekit: LivekitServer) -> None:
+    """A second process takes the identity over: the first ends as `lease-lost`, and the caller stays on the line."""
+    async with LiveEndpoint(scenario()) as endpoint:
+        at = await rig(endpoint)
+        room = room_name()
+        await at.caller(room)
+        await at.slot.start(at.assignment(room))
+        await at.desk.until_line("agent")
+        other = RoomLink(lambda _: None, lambda: None)
+        await other.join(at.settings.livekit, room, f"agent-{room}")
+        assert (await at.slot.wait()).outcome == o.LEASE_LOST
+        assert room in await at.rooms()
+        await other.leave()
+
+
+async def test_a_void_lease_ends_the_call_the_same_way(rig: Rigs) -> None:
+    """The answer to a heartbeat says that somebody else holds the call."""
+    async with LiveEndpoint(scenario()) as endpoint:
+        at = await rig(endpoint)
+        room = room_name()
+        await at.caller(room)
+        at.desk.verdict = Verdict.VOID
+        await at.slot.start(at.assignment(room))
+        assert (await at.slot.wait()).outcome == o.LEASE_LOST
+
+
+async def test_out_of_money_the_agent_says_goodbye(rig: Rigs) -> None:
+    """`wind-down` as the answer to a heartbeat: a goodbye, then the end."""
+    async with LiveEndpoint(scenario()) as endpoint:
+        at = await rig(endpoint)
+        room = room_name()
+        await at.caller(room)
+        await at.slot.start(at.assignment(room))
+        await at.desk.until_line("agent")
+        at.desk.verdict = Verdict.WIND_DOWN
+        record = await at.slot.wait()
+        assert record.outcome == o.MAX_COST
+        assert len(record.transcript) == 2
+
+
+async def test_nobody_answering_the_heartbeat_does_not_end_a_call(rig: Rigs) -> None:
+    """`BudgetPool` is away: the call goes on."""
+    async with LiveEndpoint(scenario()) as endpoint:
+        at = await rig(endpoint)
+        at.desk.verdict = None
+        room = room_name()
+        caller = await at.caller(room)
+        await at.slot.start(at.assignment(room))
+        await at.desk.until_line("agent")
+        await caller.say("What time do you open?")
+        await at.desk.until(lambda e: e.fields.get("text") == "We open at eight.")
+        await caller.leave()
+        assert (await at.slot.wait()).outcome == o.CALLER_HUNG_UP
+
+
+async def test_a_recording_has_the_caller_left_and_the_agent_right(rig: Rigs, tmp_path: Path) -> None:
+    """Stereo FLAC at 16 kHz, both sides in it, as long as the talk."""
+    async with LiveEndpoint(scenario()) as endpoint:
+        folder = tmp_path / "recordings"
+        at = await rig(endpoint, audio={"recording": {"enabled": True, "url": str(folder)}})
+        room = room_name()
+        caller = await at.caller(room)
+        await at.slot.start(at.assignment(room))
+        await at.desk.until_line("agent")
+        await caller.say("What time do you open?")
+        await at.desk.until(lambda e: e.fields.get("text") == "We open at eight.")
+        at.slot.hang_up(o.HUNG_UP_BY_API)
+        record = await at.slot.wait()
+        samples, hz = soundfile.read(record.recording_url)
+        assert hz == 16_000
+        assert abs(len(samples) / hz - record.talk_s) < 1.0
+        assert all(abs(samples[:, side]).max() > 0.05 for side in (0, 1))
+
+
+async def test_calls_that_end_in_mid_sentence_do_not_crash_the_process(rig: Rigs) -> None:
+    """The native track is taken back before its peer connection goes; otherwise one call of three crashed."""
+    async with LiveEndpoint(scenario()) as endpoint:
+        at = await rig(endpoint)
+        for _ in range(8):
+            room = room_name()
+            caller = await at.caller(room)
+            await at.slot.start(at.assignment(room))
+            await caller.until_agent_speaks()
+            at.slot.hang_up(o.HUNG_UP_BY_API)
+            await at.slot.wait()
+            await at.slot.prepare("baker")
+        assert at.slot.status().calls_served == 8
