@@ -27,6 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from actors import up
+from cluster.dispatch.requests import DEFAULT_TENANT
 from cluster.keys import create_key
 from cluster.local.stack import NUMBER, LocalStack, local_stack
 from cluster.settings import load_settings
@@ -68,11 +69,11 @@ def run() -> int:
 
 async def _run(console: Console) -> int:
     with tempfile.TemporaryDirectory(prefix="ringmaster-demo-") as folder:
-        port = int(os.environ.get("RINGMASTER_HTTP_PORT") or _free_port())
+        port = int(os.environ.get("RINGMASTER_HTTP_PORT") or free_port())
         webhook_url = f"http://127.0.0.1:{port}/livekit/webhook"
         with console.status("starting") as status:
             async with local_stack(Path(folder), webhook_url=webhook_url, progress=status.update) as stack:
-                key = _configure(stack, Path(folder), port)
+                key = configure(stack, Path(folder), port)
                 status.update("starting Ray and the application")
                 url = await asyncio.to_thread(up.start, load_settings())
                 try:
@@ -87,7 +88,8 @@ async def _run(console: Console) -> int:
                     await asyncio.to_thread(up.stop)
 
 
-def _configure(stack: LocalStack, folder: Path, port: int) -> str:
+def configure(stack: LocalStack, folder: Path, port: int) -> str:
+    """Set the variables that lead Ringmaster to the embedded stack; returns an API key."""
     os.environ.update(stack.environ)
     os.environ["RINGMASTER_STATE_DIR"] = str(folder)
     os.environ["RINGMASTER_HTTP_PORT"] = str(port)
@@ -100,11 +102,12 @@ def _configure(stack: LocalStack, folder: Path, port: int) -> str:
 async def _wait_until_warm(api: httpx2.AsyncClient) -> None:
     """Both calls find a parked actor: what a phone system in service looks like."""
     async with asyncio.timeout(READY_WITHIN_S):
-        while (answer := await api.get("/readyz")).status_code != httpx2.codes.OK or answer.json()["parked"] < PARKED:
+        while (await api.get("/readyz")).json().get("parked", 0) < PARKED:  # noqa: ASYNC110 - polled over HTTP
             await asyncio.sleep(REFRESH_S)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of loopback that nobody uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -165,12 +168,14 @@ async def _refresh(api: httpx2.AsyncClient, inbound: Shown, outbound: Shown) -> 
 
 def _went_right(console: Console, shown: Shown, phones: list[dict[str, Any]]) -> bool:
     """The call ended well, and the phone understood what the agent says that it said."""
-    phone = next((p for p in phones if p["direction"] == shown.call.get("direction")), {"lines": []})
+    phone: dict[str, Any] = next((p for p in phones if p["direction"] == shown.call.get("direction")), {"lines": []})
     understood = [line["text"] for line in phone["lines"] if line["who"] == "agent"]
     said = " ".join(line["text"] for line in shown.call.get("transcript", []) if line["who"] == "agent")
     matches = bool(understood) and _words(" ".join(understood)) <= _words(said) and shown.succeeded
     verdict = "went right" if matches else "went wrong"
-    console.print(f"{shown.title} {verdict}; the phone understood: {' / '.join(understood)}", style="" if matches else "red")
+    console.print(
+        f"{shown.title} {verdict}; the phone understood: {' / '.join(understood)}", style="" if matches else "red"
+    )
     return matches
 
 
@@ -181,7 +186,10 @@ def _words(text: str) -> set[str]:
 def _panel(shown: Shown) -> Panel:
     call = shown.call
     lines = [
-        Text(f"{line['who']:>6}  {line['text']}{'' if line['heard'] else ' …'}", style="cyan" if line["who"] == "agent" else "")
+        Text(
+            f"{line['who']:>6}  {line['text']}{'' if line['heard'] else ' …'}",
+            style="cyan" if line["who"] == "agent" else "",
+        )
         for line in call.get("transcript", [])
     ]
     cost = call.get("cost", {}).get("usd", 0.0)
@@ -192,7 +200,17 @@ def _panel(shown: Shown) -> Panel:
 
 def _records(*calls: Shown) -> Table:
     table = Table(title="records")
-    for column in ("call", "direction", "profile", "outcome", "duration", "cost", "in the room", "first sound", "answers in"):
+    for column in (
+        "call",
+        "direction",
+        "profile",
+        "outcome",
+        "duration",
+        "cost",
+        "in the room",
+        "first sound",
+        "answers in",
+    ):
         table.add_column(column)
     for shown in calls:
         call, timings = shown.call, shown.call.get("timings_ms", {})

@@ -1,8 +1,9 @@
 """Every actor's name, namespace, resources and restarts: the only place that says `ray.remote(...)`.
 
-Ray's traps that are closed here (each one measured): an actor that is not detached dies with its creator; a name lingers
-after death unless the actor is detached; any runtime environment on an actor costs 3 s; workers run at nice 15 unless the
-node is started otherwise; token authentication switches itself on for a new local cluster and off for a joined one.
+Ray's traps that are closed here (each one measured): an actor that is not detached dies with its creator; a name
+lingers after death unless the actor is detached; any runtime environment on an actor costs 3 s; workers run at nice 15
+unless the node is started otherwise; token authentication switches itself on for a new local cluster and off for a
+joined one; a local cluster listens on every interface.
 A call actor has no concurrency groups: Ray runs each in an event loop of its own, and a call lives in one.
 """
 
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 import ray.exceptions
-import ray.util.state
+from ray._private import ray_constants
 from ray.util import list_named_actors
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ BUDGET_POOL = "budget-pool"
 RECORDS = "records"
 CALL_SLOT = "call-slot-"
 """Call actors are named by slot, never by call or number: a name is fixed at creation and shown on dashboards."""
+LOOPBACK = ("127.0.0.1:", "localhost:")
 CONTROL_SHARE = 0.01
 """Of the head's `control` resource: it says where an actor belongs, not how much of it there is."""
 
@@ -37,11 +39,15 @@ def connect(settings: Settings) -> None:
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_AUTH_MODE", "token" if _has_token() else "disabled")
-    address = settings.ray.address or os.environ.get("RAY_ADDRESS")
-    if address:
+    address = settings.ray.address
+    if address is None or address.startswith(LOOPBACK):
+        # Ray swaps a loopback address for the machine's own and then listens on every interface, unless it takes the
+        # machine for one that has no cluster; what listens there runs anybody's code.
+        ray_constants.ENABLE_RAY_CLUSTER = False
+    if address is not None:
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False)
         return
-    os.environ["RAY_worker_niceness"] = "0"
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - the name that Ray reads
     os.environ.setdefault("RAY_preload_python_modules", "livekit.rtc,google.genai,google.genai.live")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(
@@ -49,15 +55,15 @@ def connect(settings: Settings) -> None:
         resources={"control": 1, "call_slot": settings.pool.max_calls},
         include_dashboard=settings.ray.dashboard,
         dashboard_host="127.0.0.1",
-        _node_ip_address="127.0.0.1",
         log_to_driver=False,
     )
 
 
 def _has_token() -> bool:
-    return bool(os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}) or (
-        Path.home() / ".ray" / "auth_token"
-    ).exists()
+    return (
+        bool(os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"})
+        or (Path.home() / ".ray" / "auth_token").exists()
+    )
 
 
 def ensure_control_plane(settings: Settings) -> None:

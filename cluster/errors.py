@@ -1,20 +1,15 @@
-"""Errors that people see, and errors that end a call.
+"""Errors that people see.
 
     RingmasterError            one line: what was wrong, where, what to do
       InputError               the person who typed it, wrote it or set it can mend it; the CLI exits with 2
         SettingsError          an environment variable
         ProfileError           a profile file
         ModelError             the table of models
-      CallError                ends a call, and says itself with which `Outcome`
 
 An error holds no personal data and no credential: its text reaches logs and screens.
 """
 
 from __future__ import annotations
-
-from typing import ClassVar
-
-from cluster.outcome import UNKNOWN, Outcome
 
 
 class RingmasterError(Exception):
@@ -35,9 +30,3 @@ class ProfileError(InputError):
 
 class ModelError(InputError):
     """The table of models is malformed; the message starts with `file:line:`."""
-
-
-class CallError(RingmasterError):
-    """Ends a call. What nobody can attribute counts as ours, so that it is seen."""
-
-    outcome: ClassVar[Outcome] = UNKNOWN

@@ -59,7 +59,10 @@ def upgrade(engine: Engine) -> None:
     """Bring the database to the newest migration. Several processes may do so at once. Raises `StorageError`."""
     try:
         _create_folder(engine)
-        with _alone(engine), engine.connect() as connection:
+        with _alone(engine), engine.begin() as connection:
+            if engine.dialect.name == "sqlite":
+                # Python's sqlite3 begins no transaction for DDL, and half a migration could not be repeated.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
             config = Config()
             config.set_main_option("script_location", "cluster:migrations")
             config.attributes["connection"] = connection

@@ -110,6 +110,20 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     engine.dispose()
 
 
+def test_a_migration_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    """What was interrupted can be repeated."""
+    engine = open_engine(f"sqlite:///{tmp_path}/a.db")
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE api_keys (key_id TEXT)"))
+    with pytest.raises(StorageError, match=r"a\.db.*api_keys already exists"):
+        upgrade(engine)
+    assert set(inspect(engine).get_table_names()) - {"alembic_version"} == {"api_keys"}
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE api_keys"))
+    upgrade(engine)
+    engine.dispose()
+
+
 def test_the_folder_of_the_database_is_made(tmp_path: Path) -> None:
     """A first start on a fresh machine needs no preparation."""
     engine = open_engine(f"sqlite:///{tmp_path}/state/deep/a.db")

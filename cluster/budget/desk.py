@@ -216,6 +216,7 @@ class Desk:
             "ended": dict(self._serving.ended),
             "failed_setups": self._garage.failed_setups,
             "lost_actors": self._garage.lost_actors,
+            "measured": self._serving.tally.snapshot(),
         }
 
     def _place(self, request: CallRequest) -> _Placed | Wait | Refused:

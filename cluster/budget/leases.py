@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from cluster.call.states import Table, step
+from cluster.machine import Table, step
 from cluster.messages import Verdict
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from cluster.call.states import Table, step
+from cluster.machine import Table, step
 
 
 class SlotState(StrEnum):

@@ -14,6 +14,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -26,6 +27,7 @@ from cluster.budget.leases import Lease, LeaseBook, LeaseState
 from cluster.budget.ports import ActorLost, CallActorPort, CloseRoom, History
 from cluster.budget.tasks import TaskSet
 from cluster.messages import Assignment, CallRecord
+from cluster.metrics import Tally
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,8 @@ class Serving:
         self._tasks = TaskSet()
         self.ended: Counter[str] = Counter()
         """Calls that ended, by outcome."""
+        self.tally = Tally()
+        """What they measured."""
 
     def call(self, lease_id: str) -> OpenCall | None:
         """The open call of a lease."""
@@ -132,7 +136,7 @@ class Serving:
                 async with asyncio.timeout(START_WITHIN_S):
                     await actor.start(self._assignment(lease))
             except (ActorLost, TimeoutError):
-                if not tries_left or not self._pass_on(lease):
+                if not tries_left or not await self._pass_on(lease):
                     break
             else:
                 if self._is_current(lease):
@@ -151,7 +155,7 @@ class Serving:
         except (ActorLost, TimeoutError):
             return False
 
-    def _pass_on(self, lease: Lease) -> bool:
+    async def _pass_on(self, lease: Lease) -> bool:
         """Give a call that was not begun to another actor. Here a takeover of a running one will be decided."""
         self._garage.drop(lease.slot)
         now = self._book.get(lease.lease_id)
@@ -161,7 +165,9 @@ class Serving:
         if loan is None:
             return False
         moved = self._book.reassign(lease.lease_id, loan.slot, self._clock.now())
-        self._journal.write(rows.changed(moved))
+        # The new token has to be durable before its holder uses it, or a restart would not know the holder.
+        with suppress(JournalError):
+            await self._journal.write(rows.changed(moved))
         return True
 
     async def _reattach(self, lease: Lease) -> None:
@@ -229,6 +235,7 @@ class Serving:
         del self._calls[lease_id]
         self._garage.give_back(lease.slot)
         self.ended[str(record.outcome)] += 1
+        self.tally.add(record)
         self.deliver(lease_id, record)
 
     async def _deliver(self, lease_id: str, record: CallRecord) -> None:

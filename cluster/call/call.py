@@ -125,9 +125,7 @@ class PhoneCall:
             self._core.detail = f"fault in the call: {type(errors.exceptions[0]).__name__}"
         finally:
             await self._clean_up()
-        return self._account.record(
-            self._core, self._outcome, started_at=self._started_at, now=time.monotonic()
-        )
+        return self._account.record(self._core, self._outcome, started_at=self._started_at, now=time.monotonic())
 
     def _parts(self, sessions: Callable[[], Awaitable[LiveSession]]) -> Iterable[Coroutine[Any, Any, None]]:
         yield self._end_when_over()
@@ -185,6 +183,7 @@ class PhoneCall:
         """The agent is in the room with an open session before the phone rings: whoever answers is heard at once."""
         await self._line_is_open.wait()
         self.feed(ev.Dialling())
+        self._link.begin_dialling()
         try:
             await dial(self._kit.http, self._kit.settings.livekit, self._kit.settings.dispatch, self._request)
         except DialFailed as error:
@@ -192,6 +191,7 @@ class PhoneCall:
             return
         self._account.took("answered", time.monotonic())
         self.feed(ev.PhoneAnswered())
+        self._link.end_dialling()
 
     async def _open_line(self) -> None:
         await self._joined.wait()

@@ -9,16 +9,17 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from cluster import outcome as o
 from cluster.call import events as ev
 from cluster.call.prompts import Prompts
-from cluster.call.states import LEG, LIVE, PHASE, Leg, LegEvent, Live, LiveEvent, Phase, PhaseEvent, step
+from cluster.call.states import LEG, LIVE, PHASE, Leg, LegEvent, Live, LiveEvent, Phase, PhaseEvent
 from cluster.call.turns import Turns
+from cluster.machine import step
 from cluster.messages import Line
 from cluster.outcome import Outcome
 
@@ -92,7 +93,7 @@ class CallCore:
         """What follows from `event`, in the order in which it is to be done."""
         if self.phase is Phase.OVER:
             return []
-        _REACTIONS[type(event)](self, event, now)
+        self._REACTIONS[type(event)](self, event, now)
         return self._drain()
 
     def deadline(self) -> float | None:
@@ -103,7 +104,7 @@ class CallCore:
         """Fire every timer that is due at `now`."""
         for timer in [t for t, at in self._timers.items() if at <= now]:
             if self._timers.pop(timer, None) is not None:
-                _TIMEOUTS[timer](self, now)
+                self._TIMEOUTS[timer](self, now)
         return self._drain()
 
     def _drain(self) -> list[ev.Effect]:
@@ -131,13 +132,13 @@ class CallCore:
 
     # The leg.
 
-    def _on_dialling(self, _event: ev.Event, now: float) -> None:
+    def _on_dialling(self, _event: ev.Event, _now: float) -> None:
         self._move_leg(LegEvent.DIAL)
         if self.live is Live.READY:
             # The dial has a limit of its own, the ringing timeout.
             self._timers.pop(Timer.SETUP, None)
 
-    def _on_ringing(self, _event: ev.Event, now: float) -> None:
+    def _on_ringing(self, _event: ev.Event, _now: float) -> None:
         if self.leg in {Leg.IDLE, Leg.DIALLING}:
             self._move_leg(LegEvent.RING)
 
@@ -148,7 +149,7 @@ class CallCore:
         self.answered_at = now
         self._connect(now)
 
-    def _on_gone(self, event: ev.PhoneGone, now: float) -> None:
+    def _on_gone(self, event: ev.PhoneGone, _now: float) -> None:
         self._move_leg(LegEvent.END)
         # A goodbye under way is how the call ended, even if the caller put the phone down first.
         self._finish(self._ending or event.outcome)
@@ -279,7 +280,7 @@ class CallCore:
         if self.phase in {Phase.TALKING, Phase.WRAPPING_UP}:
             self._close(self._ending or o.AGENT_ENDED, now)
 
-    def _on_hang_up(self, event: ev.HangUp, now: float) -> None:
+    def _on_hang_up(self, event: ev.HangUp, _now: float) -> None:
         self._finish(event.outcome)
 
     def _on_wind_down(self, event: ev.WindDown, now: float) -> None:
@@ -340,36 +341,35 @@ class CallCore:
         self._effects.append(ev.Prompt(self._prompts.answer_now))
         self._timers[Timer.ANSWER] = now + ANSWER_LIMIT_S
 
-    def _end_now(self, now: float) -> None:
+    def _end_now(self, _now: float) -> None:
         self._finish(self._ending or o.MAX_DURATION)
 
+    _REACTIONS: ClassVar[Mapping[type, Callable[[CallCore, Any, float], None]]] = {
+        ev.Dialling: _on_dialling,
+        ev.PhoneRinging: _on_ringing,
+        ev.PhoneAnswered: _on_answered,
+        ev.PhoneGone: _on_gone,
+        ev.LiveOpened: _on_live_opened,
+        ev.LiveLost: _on_live_lost,
+        ev.AgentAudio: _on_agent_audio,
+        ev.PlayoutDrained: _on_drained,
+        ev.AgentText: _on_agent_text,
+        ev.CallerText: _on_caller_text,
+        ev.Interrupted: _on_interrupted,
+        ev.TurnDone: _on_turn_done,
+        ev.ToolCalled: _on_tool,
+        ev.CallerSpoke: _on_caller_spoke,
+        ev.CallerPaused: _on_caller_paused,
+        ev.HangUp: _on_hang_up,
+        ev.WindDown: _on_wind_down,
+    }
 
-_REACTIONS: dict[type, Callable[[CallCore, Any, float], None]] = {
-    ev.Dialling: CallCore._on_dialling,
-    ev.PhoneRinging: CallCore._on_ringing,
-    ev.PhoneAnswered: CallCore._on_answered,
-    ev.PhoneGone: CallCore._on_gone,
-    ev.LiveOpened: CallCore._on_live_opened,
-    ev.LiveLost: CallCore._on_live_lost,
-    ev.AgentAudio: CallCore._on_agent_audio,
-    ev.PlayoutDrained: CallCore._on_drained,
-    ev.AgentText: CallCore._on_agent_text,
-    ev.CallerText: CallCore._on_caller_text,
-    ev.Interrupted: CallCore._on_interrupted,
-    ev.TurnDone: CallCore._on_turn_done,
-    ev.ToolCalled: CallCore._on_tool,
-    ev.CallerSpoke: CallCore._on_caller_spoke,
-    ev.CallerPaused: CallCore._on_caller_paused,
-    ev.HangUp: CallCore._on_hang_up,
-    ev.WindDown: CallCore._on_wind_down,
-}
-
-_TIMEOUTS: dict[Timer, Callable[[CallCore, float], None]] = {
-    Timer.SETUP: CallCore._setup_took_too_long,
-    Timer.WRAP_UP: CallCore._time_is_nearly_up,
-    Timer.HARD_END: CallCore._end_now,
-    Timer.IDLE: CallCore._quiet_for_too_long,
-    Timer.ANSWER: CallCore._no_answer_came,
-    Timer.GOODBYE: CallCore._end_now,
-    Timer.TAIL: CallCore._end_now,
-}
+    _TIMEOUTS: ClassVar[Mapping[Timer, Callable[[CallCore, float], None]]] = {
+        Timer.SETUP: _setup_took_too_long,
+        Timer.WRAP_UP: _time_is_nearly_up,
+        Timer.HARD_END: _end_now,
+        Timer.IDLE: _quiet_for_too_long,
+        Timer.ANSWER: _no_answer_came,
+        Timer.GOODBYE: _end_now,
+        Timer.TAIL: _end_now,
+    }

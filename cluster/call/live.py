@@ -89,7 +89,7 @@ def _credentials(file: Path | None) -> Any:
         return None
     from google.auth import load_credentials_from_file
 
-    credentials, _project = load_credentials_from_file(  # type: ignore[no-untyped-call]
+    credentials, _project = load_credentials_from_file(
         str(file), scopes=["https://www.googleapis.com/auth/cloud-platform"]
     )
     return credentials

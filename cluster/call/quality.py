@@ -11,6 +11,9 @@ from dataclasses import dataclass
 OPUS_LOSS_ROBUSTNESS = 15.0
 """Bpl of ITU-T G.113 for a codec with concealment; Opus has in-band FEC on top."""
 
+NOTICED_DELAY_MS = 177.3
+"""From here on people begin to talk over each other (the knee of G.107's simplified delay curve)."""
+
 
 @dataclass(frozen=True, slots=True)
 class LineStats:
@@ -25,7 +28,7 @@ class LineStats:
 def score(stats: LineStats) -> float:
     """Mean opinion score of the line, 1.0 to 4.4."""
     one_way_ms = stats.rtt_ms / 2 + 2 * stats.jitter_ms
-    delay = 0.024 * one_way_ms + (0.11 * (one_way_ms - 177.3) if one_way_ms > 177.3 else 0.0)
+    delay = 0.024 * one_way_ms + 0.11 * max(0.0, one_way_ms - NOTICED_DELAY_MS)
     loss_percent = 100 * min(max(stats.loss, 0.0), 1.0)
     loss = 95 * loss_percent / (loss_percent + OPUS_LOSS_ROBUSTNESS)
     r = max(0.0, 93.2 - delay - loss)
@@ -37,7 +40,7 @@ GOOD_SCORE = 3.6
 
 
 def resampler_quality(mos: float) -> str:
-    """soxr's quality for a line of this score.
+    """Soxr's quality for a line of this score.
 
     A good line gets a filter without aliasing, whose delay is 12 ms from 48 to 16 kHz (measured; HQ costs 29 ms). On
     a bad one concealment masks what a filter would save, and every millisecond counts: cubic interpolation, no delay.

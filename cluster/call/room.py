@@ -1,8 +1,8 @@
 """The LiveKit room of one call: joining it, hearing the caller, being heard, and ending it.
 
-What is measured about LiveKit and shapes this file: a participant that leaves during somebody's full reconnect does so
-without a reason, so no reason is no leaving; an `AudioStream` does not end by itself; an agent that just leaves does not
-hang up, only deleting the room does; and LiveKit's errors carry the whole token, so none of them gets out of here.
+What is measured about LiveKit and shapes this file: a participant that leaves during somebody's full reconnect does
+so without a reason, so no reason is no leaving; an `AudioStream` does not end by itself; an agent that just leaves
+does not hang up, only deleting the room does; LiveKit's errors carry the whole token, so none of them gets out.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from cluster.call.quality import LineStats
 from cluster.telephony.dialling import outcome_of_disconnect
 
 if TYPE_CHECKING:
+    from cluster.outcome import Outcome
     from cluster.settings import LivekitSettings
 
 TOKEN_TTL_S = 6 * 3600
@@ -71,6 +72,8 @@ class RoomLink:
         self._identity = ""
         self._line_open = False
         self._track_sid = ""
+        self._is_dialling = False
+        self._gone: ev.PhoneGone | None = None
         self._leaving = False
         self.caller: rtc.RemoteParticipant | None = None
         self.caller_track: asyncio.Future[rtc.RemoteAudioTrack] = asyncio.get_running_loop().create_future()
@@ -104,12 +107,26 @@ class RoomLink:
             self._look_at(self.caller)
         return publication
 
+    def begin_dialling(self) -> None:
+        """From now on a phone that leaves is not news: why it was not answered is said by whoever dials, and better."""
+        self._is_dialling = True
+
+    def end_dialling(self) -> None:
+        """The phone was answered; if it has gone meanwhile, that is told now."""
+        self._is_dialling = False
+        if self._gone is not None:
+            self._on_event(self._gone)
+
     async def stats(self) -> LineStats | None:
         """Loss, jitter and round trip of the caller's line, or None while nothing is known yet."""
         if not self._room.isconnected():
             return None
         report = await self._room.get_rtc_stats()
-        received = [s.inbound_rtp.received for s in report.publisher_stats + report.subscriber_stats if s.HasField("inbound_rtp")]
+        received = [
+            s.inbound_rtp.received
+            for s in report.publisher_stats + report.subscriber_stats
+            if s.HasField("inbound_rtp")
+        ]
         pairs = [s.candidate_pair.candidate_pair for s in report.publisher_stats if s.HasField("candidate_pair")]
         if not received:
             return None
@@ -156,7 +173,7 @@ class RoomLink:
         """Tell the call where the phone stands. A participant that is no phone has answered once it can hear us."""
         status = participant.attributes.get(CALL_STATUS)
         if status == "hangup":
-            self._on_event(ev.PhoneGone(o.CALLER_HUNG_UP))
+            self._is_gone(o.CALLER_HUNG_UP)
         elif status == "active" or (status is None and self._line_open):
             self._on_event(ev.PhoneAnswered())
         elif status in {"ringing", None}:
@@ -171,7 +188,12 @@ class RoomLink:
         answered = participant.attributes.get(CALL_STATUS) in {"active", "hangup", None}
         ending = outcome_of_disconnect(rtc.DisconnectReason.Name(reason), answered)
         if ending is not None:
-            self._on_event(ev.PhoneGone(ending))
+            self._is_gone(ending)
+
+    def _is_gone(self, ending: Outcome) -> None:
+        self._gone = ev.PhoneGone(ending)
+        if not self._is_dialling:
+            self._on_event(self._gone)
 
     def _on_track(
         self, track: rtc.Track, _publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
@@ -191,4 +213,3 @@ class RoomLink:
             self._on_event(ev.PhoneGone(o.HUNG_UP_BY_API))
         else:
             self._on_event(ev.PhoneGone(o.CONNECTION_LOST))
-

@@ -23,6 +23,7 @@ from cluster.call.call import Equipment, PhoneCall, Upstream
 from cluster.call.live import LiveSession, LiveUnavailable, make_client, open_session
 from cluster.call.voice import LINE_HZ
 from cluster.dispatch.rooms import LivekitRooms
+from cluster.logs import call_scope
 from cluster.messages import ActorStatus, Assignment, CallRecord
 from cluster.models import load_models
 from cluster.outcome import Outcome
@@ -162,7 +163,8 @@ class CallSlot:
         profile = self._profiles[assignment.request.profile]
         self._call = PhoneCall(assignment, profile, self._models[profile.model], self._kit)
         try:
-            return await self._call.run(lambda: self._session_for(profile))
+            with call_scope(assignment.request.call_id):
+                return await self._call.run(lambda: self._session_for(profile))
         finally:
             self._call = None
             self._calls_served += 1

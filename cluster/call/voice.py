@@ -23,7 +23,7 @@ FIRST_FRAME_MS = 40
 FRAME_MS = 100
 """Each frame is a round trip into the SDK; large ones cost less, and barge-in clears them all the same."""
 SOURCE_QUEUE_MS = 200
-"""What is in the SDK already: enough to bridge a hiccup of the scheduler, and `clear_queue` empties it (measured: 56 ms)."""
+"""What the SDK holds already: it bridges a hiccup of the scheduler, and `clear_queue` empties it (measured: 56 ms)."""
 MAX_REPLY_MS = 180_000
 """Three minutes of speech in one reply; memory stays under 9 MB."""
 

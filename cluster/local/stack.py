@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import aiohttp
 from livekit.api.sip_service import SipService
@@ -38,11 +40,21 @@ NUMBER = "+15550000100"
 AGENT_NAME = "gemini-sip-agent"
 
 
+class LivekitKeys(NamedTuple):
+    """Where a LiveKit server is and how to be let in."""
+
+    url: str
+    api_key: str
+    api_secret: str
+
+
 @dataclass(frozen=True, slots=True)
 class LocalStack:
     """Where the parts listen, and the variables that lead Ringmaster to them."""
 
     carrier_url: str
+    meter_url: str
+    """The Live endpoint's own account of tokens and turns, for measurements."""
     environ: dict[str, str]
 
 
@@ -58,11 +70,8 @@ async def local_stack(
 
     `folder` holds their logs and the certificate; `webhook_url` is where livekit-server reports its events.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    binary = await asyncio.to_thread(ensure_binary, progress)
     async with AsyncExitStack() as scope:
-        progress("starting livekit-server")
-        livekit = await scope.enter_async_context(LivekitServer(binary, webhook_url=webhook_url))
+        livekit = await scope.enter_async_context(_livekit(webhook_url, progress))
         progress("starting the Live endpoint")
         options = ["--scenario", str(scenario)] if scenario else []
         live = await scope.enter_async_context(
@@ -70,10 +79,13 @@ async def local_stack(
         )
         progress("starting the carrier")
         keys = ("--livekit-url", livekit.url, "--api-key", livekit.api_key, "--api-secret", livekit.api_secret)
-        carrier = await scope.enter_async_context(_part(folder, "cluster.local.carrier", "--port", "0", *keys))
+        carrier = await scope.enter_async_context(
+            _part(folder, "cluster.local.carrier", "--port", "0", *keys, *options)
+        )
         trunk_id = await _provision(carrier["url"], livekit.api_key, livekit.api_secret)
         yield LocalStack(
             carrier_url=carrier["url"],
+            meter_url=live["token_url"].removesuffix("/token"),
             environ={
                 "LIVEKIT_URL": livekit.url,
                 "LIVEKIT_API_KEY": livekit.api_key,
@@ -85,6 +97,18 @@ async def local_stack(
                 "SSL_CERT_FILE": live["ca_file"],
             },
         )
+
+
+@asynccontextmanager
+async def _livekit(webhook_url: str | None, progress: Callable[[str], None]) -> AsyncIterator[LivekitKeys]:
+    """The server that `LIVEKIT_URL` names, else one of our own."""
+    if url := os.environ.get("LIVEKIT_URL"):
+        yield LivekitKeys(url, os.environ["LIVEKIT_API_KEY"], os.environ["LIVEKIT_API_SECRET"])
+        return
+    binary = await asyncio.to_thread(ensure_binary, progress)
+    progress("starting livekit-server")
+    async with LivekitServer(binary, webhook_url=webhook_url) as server:
+        yield LivekitKeys(server.url, server.api_key, server.api_secret)
 
 
 async def _provision(url: str, api_key: str, api_secret: str) -> str:

@@ -9,7 +9,7 @@ from cluster.storage import metadata
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
-    transaction_per_migration=True,
+    transactional_ddl=True,
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -20,6 +20,8 @@ Row = Mapping[str, Any]
 FEED_ONLY: Final = frozenset({"speaking"})
 """Kinds that only the live feed carries: pieces of a line that comes whole a moment later."""
 STARTING: Final = "starting"
+ENDING: Final = "ending"
+"""The phone is down and the record is being made: an ended call always has its outcome."""
 ENDED: Final = "ended"
 
 
@@ -56,7 +58,7 @@ def call_view(row: Row, events: Sequence[Json], *, full_numbers: bool = False) -
     view = summary_view(row, full_numbers=full_numbers)
     leg = _leg(view, events)
     if row["ended_at"] is None:
-        view["state"] = leg["state"]
+        view["state"] = ENDING if leg["state"] == ENDED else leg["state"]
     transcript = row["transcript"]
     return view | {
         "legs": [leg],

@@ -14,7 +14,13 @@ from cluster.call.usage import UsageReport
 from cluster.messages import Assignment, CallRequest, Direction
 
 REQUEST = CallRequest(
-    request_id="r", call_id="call_1", tenant="t", direction=Direction.INBOUND, profile="p", room="room", identity="agent"
+    request_id="r",
+    call_id="call_1",
+    tenant="t",
+    direction=Direction.INBOUND,
+    profile="p",
+    room="room",
+    identity="agent",
 )
 ASSIGNMENT = Assignment(
     request=REQUEST,

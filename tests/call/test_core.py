@@ -13,12 +13,11 @@ from cluster import outcome as o
 from cluster.call import core as c
 from cluster.call import events as ev
 from cluster.call.prompts import Prompts
-from cluster.call.states import IllegalTransition, Leg, Live, Phase
+from cluster.call.states import Leg, Live, Phase
+from cluster.machine import IllegalTransition
 from cluster.outcome import Outcome
 
-RULES = c.Rules(
-    max_duration_s=600, idle_reminder_s=10, idle_reminders=2, silence_s=40, speak_first=True, inbound=True
-)
+RULES = c.Rules(max_duration_s=600, idle_reminder_s=10, idle_reminders=2, silence_s=40, speak_first=True, inbound=True)
 PROMPTS = Prompts(greeting="Greet the caller.", variables={"name": "Ana"})
 
 
@@ -286,9 +285,24 @@ class AnyCall(RuleBasedStateMachine):
         super().__init__()
         self.story = Story()
 
-    @rule(event=st.sampled_from([ev.PhoneRinging(), ev.AgentAudio(200.0), ev.AgentText("words "), ev.CallerText("words "),
-                                 ev.CallerSpoke(), ev.CallerPaused(0.3), ev.PlayoutDrained(), ev.TurnDone(), ev.Interrupted(50.0),
-                                 ev.ToolCalled("1", "end_call"), ev.ToolCalled("2", "other")]), gap=st.floats(0, 20))
+    @rule(
+        event=st.sampled_from(
+            [
+                ev.PhoneRinging(),
+                ev.AgentAudio(200.0),
+                ev.AgentText("words "),
+                ev.CallerText("words "),
+                ev.CallerSpoke(),
+                ev.CallerPaused(0.3),
+                ev.PlayoutDrained(),
+                ev.TurnDone(),
+                ev.Interrupted(50.0),
+                ev.ToolCalled("1", "end_call"),
+                ev.ToolCalled("2", "other"),
+            ]
+        ),
+        gap=st.floats(0, 20),
+    )
     def something_happens(self, event: ev.Event, gap: float) -> None:
         """Media and turns come in any order."""
         self.story.tell(event, after_s=gap)

@@ -19,12 +19,18 @@ CASES: list[tuple[str, dict[str, Any], list[Any]]] = [
             "server_content": {
                 "turn_complete": True,
                 "output_transcription": {"text": "hello"},
-                "model_turn": {"parts": [{"inline_data": {"mime_type": "audio/pcm;rate=24000", "data": PCM}}, {"text": "x"}]},
+                "model_turn": {
+                    "parts": [{"inline_data": {"mime_type": "audio/pcm;rate=24000", "data": PCM}}, {"text": "x"}]
+                },
             }
         },
         [Audio(PCM, 24_000), ev.AgentText("hello"), ev.TurnDone()],
     ),
-    ("barge-in first", {"server_content": {"interrupted": True, "input_transcription": {"text": "no"}}}, [BargeIn(), ev.CallerText("no")]),
+    (
+        "barge-in first",
+        {"server_content": {"interrupted": True, "input_transcription": {"text": "no"}}},
+        [BargeIn(), ev.CallerText("no")],
+    ),
     ("empty transcripts say nothing", {"server_content": {"input_transcription": {"text": ""}, "model_turn": {}}}, []),
     (
         "a tool call",
@@ -39,7 +45,10 @@ CASES: list[tuple[str, dict[str, Any], list[Any]]] = [
                 "prompt_token_count": 12,
                 "response_token_count": 5,
                 "thoughts_token_count": 2,
-                "prompt_tokens_details": [{"modality": "AUDIO", "token_count": 10}, {"modality": "AUDIO", "token_count": 1}],
+                "prompt_tokens_details": [
+                    {"modality": "AUDIO", "token_count": 10},
+                    {"modality": "AUDIO", "token_count": 1},
+                ],
                 "response_tokens_details": [{"modality": "AUDIO", "token_count": 5}],
             }
         },
@@ -72,5 +81,7 @@ def test_seconds(text: str | None, value: float) -> None:
 
 def test_handles_words_and_audio_stay_out_of_reprs() -> None:
     """A handle restores a conversation, and words are the caller's."""
-    shown = repr([Resumable("secret"), ev.CallerText("secret"), Audio(b"secret", 1), ev.ToolCalled("1", "t", {"k": "secret"})])
+    shown = repr(
+        [Resumable("secret"), ev.CallerText("secret"), Audio(b"secret", 1), ev.ToolCalled("1", "t", {"k": "secret"})]
+    )
     assert "secret" not in shown

@@ -38,7 +38,12 @@ def test_a_full_playout_refuses_and_keeps_what_it_has() -> None:
     assert queue.take(10) == b"\1\0" * 160
 
 
-@given(st.lists(st.one_of(st.binary(min_size=2, max_size=64).map(lambda b: b[: len(b) // 2 * 2]), st.floats(0.1, 5)), max_size=40))
+@given(
+    st.lists(
+        st.one_of(st.binary(min_size=2, max_size=64).map(lambda b: b[: len(b) // 2 * 2]), st.floats(0.1, 5)),
+        max_size=40,
+    )
+)
 def test_no_sample_is_lost_or_doubled(steps: list[bytes | float]) -> None:
     """Any mix of puts and takes gives back the same bytes in the same order."""
     queue = PlayoutQueue(8_000, max_ms=10_000)

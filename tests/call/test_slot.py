@@ -20,13 +20,14 @@ from cluster.call.slot import CallSlot
 from cluster.local.live import LiveEndpoint
 from cluster.local.livekit_server import LivekitServer
 from cluster.messages import Assignment, CallEvent, CallRequest, Direction, Renewal, Verdict
+from cluster.outcome import Outcome
 from cluster.settings import Settings, load_settings
-from tests.fixtures.local import room_name
+from tests.fixtures.local import Exchange, room_name
 from tests.fixtures.web_caller import WebCaller
-from tests.local.live_line import scenario
+from tests.local.live_line import scenario, scripted
 
 PROFILE = {"instructions": "You are a baker.", "limits": {"idle_reminder_s": 30, "silence_s": 60}}
-SECRET = "-".join(("mary", "had", "a", "little", "lamb"))
+SECRET = "lamb-" * 3
 """Joined, so that it stands in no source line that Python keeps."""
 
 
@@ -104,10 +105,10 @@ Rigs = Callable[..., Any]
 
 @pytest.fixture
 async def rig(livekit: LivekitServer, tmp_path: Path) -> AsyncIterator[Rigs]:
-    """Makes slots; `await rig(endpoint, profile fields…)`. They are released when the test is over."""
+    """Makes slots for an endpoint and a profile, and releases them when the test is over."""
     made: list[Rig] = []
 
-    async def make(endpoint: LiveEndpoint | None, **profile: Any) -> Rig:
+    async def make(endpoint: LiveEndpoint | None, exchange: Exchange | None = None, **profile: Any) -> Rig:
         (tmp_path / "baker.yaml").write_text(yaml.safe_dump(PROFILE | profile), encoding="utf-8")
         environ = {
             "LIVEKIT_URL": livekit.url,
@@ -118,6 +119,8 @@ async def rig(livekit: LivekitServer, tmp_path: Path) -> AsyncIterator[Rigs]:
             "RINGMASTER_PROFILES_DIR": str(tmp_path),
             "RINGMASTER_LIVE_SETUP_TIMEOUT_S": "3",
         }
+        if exchange:
+            environ |= {"RINGMASTER_SIP_URL": exchange.url, "RINGMASTER_OUTBOUND_TRUNK_ID": exchange.trunk_id}
         if endpoint:
             environ["SSL_CERT_FILE"] = str(endpoint.ca_file)
         settings = load_settings(environ)
@@ -130,7 +133,7 @@ async def rig(livekit: LivekitServer, tmp_path: Path) -> AsyncIterator[Rigs]:
         await each.slot.release()
 
 
-async def test_a_conversation_from_the_greeting_to_the_goodbye(rig: Rigs, livekit: LivekitServer) -> None:
+async def test_a_conversation_from_the_greeting_to_the_goodbye(rig: Rigs) -> None:
     """The caller hears the greeting, is understood and answered, and the model ends the call; the room is gone."""
     async with LiveEndpoint(scenario()) as endpoint:
         at = await rig(endpoint)
@@ -164,7 +167,7 @@ async def test_a_conversation_from_the_greeting_to_the_goodbye(rig: Rigs, liveki
 
 async def test_barge_in_silences_the_agent_and_the_line_says_what_was_heard(rig: Rigs) -> None:
     """The reply stops, and the transcript keeps only the part that was heard."""
-    async with LiveEndpoint(scenario()) as endpoint:
+    async with LiveEndpoint(scripted("Tell me a long story.", "Goodbye.")) as endpoint:
         at = await rig(endpoint)
         room = room_name()
         caller = await at.caller(room)
@@ -193,7 +196,9 @@ async def test_a_caller_hears_a_sentence_when_the_endpoint_is_dead(rig: Rigs) ->
     assert caller.loud_ms > 3_000
 
 
-@pytest.mark.parametrize("fault", [{"do": "close", "code": 1011, "reason": "Internal error encountered."}, {"do": "abort"}])
+@pytest.mark.parametrize(
+    "fault", [{"do": "close", "code": 1011, "reason": "Internal error encountered."}, {"do": "abort"}]
+)
 async def test_a_caller_hears_a_sentence_when_the_session_dies(rig: Rigs, fault: dict[str, Any]) -> None:
     """In the middle of the conversation, by close or by a lost connection."""
     async with LiveEndpoint(scenario(faults=[{"at": "turn", "turn": 2} | fault])) as endpoint:
@@ -251,6 +256,20 @@ async def test_a_session_that_carried_a_caller_serves_no_other(rig: Rigs) -> Non
         assert len(endpoint.sessions) == 2
 
 
+@pytest.mark.parametrize(("number", "outcome"), [("+14155550486", o.BUSY), ("+14155550404", o.NOT_FOUND)])
+async def test_a_session_that_heard_nobody_waits_for_another_call(
+    rig: Rigs, exchange: Exchange, number: str, outcome: Outcome
+) -> None:
+    """The phone was not answered, so the parked session is as good as new."""
+    async with LiveEndpoint(scenario()) as endpoint:
+        at = await rig(endpoint, exchange=exchange)
+        await at.slot.prepare("baker")
+        await at.slot.start(at.assignment(room_name(), direction=Direction.OUTBOUND, to=number))
+        assert (await at.slot.wait()).outcome == outcome
+        assert await at.slot.prepare("baker") == ""
+        assert len(endpoint.sessions) == 1
+
+
 async def test_nothing_of_a_caller_is_left_when_the_next_one_comes(rig: Rigs) -> None:
     """Numbers, words and variables of one call are nowhere in the process once it is prepared for another."""
     async with LiveEndpoint(scenario()) as endpoint:
@@ -280,7 +299,7 @@ def _strings_with(secret: str) -> list[str]:
     return found
 
 
-async def test_the_one_who_is_put_out_falls_silent_and_leaves_the_room_alone(rig: Rigs, livekit: LivekitServer) -> None:
+async def test_the_one_who_is_put_out_falls_silent_and_leaves_the_room_alone(rig: Rigs) -> None:
     """A second process takes the identity over: the first ends as `lease-lost`, and the caller stays on the line."""
     async with LiveEndpoint(scenario()) as endpoint:
         at = await rig(endpoint)

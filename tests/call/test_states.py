@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from cluster.call.states import LEG, LIVE, PHASE, IllegalTransition, Leg, LegEvent, Live, LiveEvent, Phase, PhaseEvent, step
+from cluster.call.states import LEG, LIVE, PHASE, Leg, LegEvent, Live, LiveEvent, Phase, PhaseEvent
+from cluster.machine import IllegalTransition, step
 
 MACHINES: list[tuple[Any, type[StrEnum], type[StrEnum]]] = [
     (LEG, Leg, LegEvent),
@@ -28,7 +29,9 @@ def test_every_event_that_a_table_lacks_raises(table: Any, states: type[StrEnum]
                     step(table, state, event)
 
 
-@pytest.mark.parametrize(("table", "states", "end"), [(LEG, Leg, Leg.ENDED), (PHASE, Phase, Phase.OVER)], ids=["leg", "phase"])
+@pytest.mark.parametrize(
+    ("table", "states", "end"), [(LEG, Leg, Leg.ENDED), (PHASE, Phase, Phase.OVER)], ids=["leg", "phase"]
+)
 def test_the_end_is_reachable_from_everywhere_and_final(table: Any, states: type[StrEnum], end: StrEnum) -> None:
     """No state is a trap, and nothing leads out of the end."""
     assert table[end] == {}

@@ -8,11 +8,27 @@ from cluster.call.usage import UsageReport, add
 from cluster.messages import Usage
 
 CASES = [
-    ("audio both ways", UsageReport(300, {"AUDIO": 250, "TEXT": 50}, 100, {"AUDIO": 100}), Usage(text_in=50, audio_in=250, audio_out=100)),
-    ("tokens without modality are text", UsageReport(318, {"AUDIO": 250, "TEXT": 50}, 0, {}), Usage(text_in=68, audio_in=250)),
-    ("thoughts are outside the total and cost text output", UsageReport(10, {"TEXT": 10}, 5, {"TEXT": 5}, thoughts=7), Usage(text_in=10, text_out=12)),
+    (
+        "audio both ways",
+        UsageReport(300, {"AUDIO": 250, "TEXT": 50}, 100, {"AUDIO": 100}),
+        Usage(text_in=50, audio_in=250, audio_out=100),
+    ),
+    (
+        "tokens without modality are text",
+        UsageReport(318, {"AUDIO": 250, "TEXT": 50}, 0, {}),
+        Usage(text_in=68, audio_in=250),
+    ),
+    (
+        "thoughts are outside the total and cost text output",
+        UsageReport(10, {"TEXT": 10}, 5, {"TEXT": 5}, thoughts=7),
+        Usage(text_in=10, text_out=12),
+    ),
     ("tool use is input", UsageReport(0, {}, 0, {}, tool_use=9), Usage(text_in=9)),
-    ("details above the total never go below zero", UsageReport(5, {"AUDIO": 8}, 1, {"AUDIO": 3}), Usage(audio_in=8, audio_out=3)),
+    (
+        "details above the total never go below zero",
+        UsageReport(5, {"AUDIO": 8}, 1, {"AUDIO": 3}),
+        Usage(audio_in=8, audio_out=3),
+    ),
 ]
 
 

@@ -168,7 +168,7 @@ async def test_steady_tone_has_no_gap_and_no_early_start(exchange: Exchange, age
     log = await call.ended
     (turn,) = call.phone.ears.turns
     assert turn.ended - turn.began == pytest.approx(seconds, abs=0.3)
-    assert log.loud_ms == pytest.approx(2000, abs=40)
+    assert log.loud_ms == pytest.approx(2000, abs=200)
 
 
 async def test_phone_hears_the_agent_that_takes_over(exchange: Exchange, agent_in: AgentIn) -> None:
@@ -178,12 +178,12 @@ async def test_phone_hears_the_agent_that_takes_over(exchange: Exchange, agent_i
     await call.joined
     first = await agent_in(call.place.room)
     await call.answered
-    await first.tone(0.5)
-    await asyncio.sleep(1.5)
+    await first.tone(0.3)
+    await asyncio.sleep(1.2)
     second = await agent_in(call.place.room)
     await second.until(lambda a: a.room.remote_participants)
     await second.say(GREETING)
-    await asyncio.sleep(3.0)
+    await asyncio.sleep(2.5)
     call.hang_up()
     await call.ended
     heard = [Recognizer([GREETING]).transcribe(turn.pcm16) for turn in call.phone.ears.turns]
@@ -206,6 +206,19 @@ async def test_carrier_writes_down_what_its_phones_hear(livekit: LivekitServer, 
         await agent.say(GREETING)
         log = await call.ended
     assert [(line.who, line.text) for line in log.lines] == [("agent", GREETING), ("caller", "Goodbye.")]
+
+
+async def test_stopped_carrier_leaves_nobody_behind(livekit: LivekitServer, exchange: Exchange) -> None:
+    """Calls in progress end with it, and their phones leave their rooms."""
+    async with Carrier(Livekit(livekit.url, livekit.api_key, livekit.api_secret)) as carrier:
+        individual = pb.SIPDispatchRuleIndividual(room_prefix="call-")
+        rule = pb.SIPDispatchRuleInfo(rule=pb.SIPDispatchRule(dispatch_rule_individual=individual))
+        carrier.registry.create_rule(pb.CreateSIPDispatchRuleRequest(dispatch_rule=rule))
+        call = carrier.call_in(CALLER, TRUNK_NUMBER, steps=())
+        await call.joined
+    assert [log.ending for log in carrier.calls] == [Ending.CARRIER_STOPPED]
+    room = api.ListParticipantsRequest(room=call.place.room)
+    assert not (await exchange.rooms.room.list_participants(room)).participants
 
 
 async def test_phone_without_media_is_answered_too(exchange: Exchange, agent_in: AgentIn) -> None:

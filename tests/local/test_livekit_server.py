@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
+import sys
 import threading
 from pathlib import Path
 
@@ -82,15 +84,42 @@ async def test_server_answers_with_its_keys_and_is_stopped_by_its_pid() -> None:
     async with LivekitServer(ensure_binary(print)) as server:
         pid = server.pid
         assert len(server.api_secret) >= 32
-        assert server.api_secret not in " ".join(Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8").split("\0"))
+        assert server.api_secret not in _command_line(pid)
         async with api.LiveKitAPI(server.url, server.api_key, server.api_secret) as livekit:
             await livekit.room.create_room(api.CreateRoomRequest(name="one"))
             rooms = await livekit.room.list_rooms(api.ListRoomsRequest())
         assert [room.name for room in rooms.rooms] == ["one"]
-    assert not Path(f"/proc/{pid}").exists()
+    assert _command_line(pid) == ""
     async with aiohttp.ClientSession() as http:
         with pytest.raises(aiohttp.ClientConnectionError):
             await http.get(server.url.replace("ws", "http"))
+
+
+async def test_server_does_not_outlive_a_killed_program() -> None:
+    """Where its program can't stop it any more, the kernel does."""
+    program = (
+        "import asyncio\n"
+        "from cluster.local.livekit_server import LivekitServer, ensure_binary\n"
+        "async def main():\n"
+        "    async with LivekitServer(ensure_binary(print)) as server:\n"
+        "        print(server.pid, flush=True)\n"
+        "        await asyncio.Event().wait()\n"
+        "asyncio.run(main())\n"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    pid = int(await process.stdout.readline())
+    assert "livekit-server" in _command_line(pid)
+    process.kill()
+    await process.wait()
+    async with asyncio.timeout(5):
+        while _command_line(pid):  # noqa: ASYNC110 - the kernel sets no Event
+            await asyncio.sleep(0.01)
+
+
+def _command_line(pid: int) -> str:
+    line = Path(f"/proc/{pid}/cmdline")
+    return line.read_text(encoding="utf-8") if line.exists() else ""
 
 
 async def test_server_that_ends_at_once_is_explained_by_its_log(tmp_path: Path) -> None:

@@ -92,3 +92,9 @@ def test_an_events_own_fields_do_not_hide_its_number() -> None:
         "at_s": 1.5,
         "a": 1,
     }
+
+
+def test_a_call_has_ended_only_with_its_outcome() -> None:
+    """Between the phone that goes down and the record, the call is `ending`."""
+    row = a_row()
+    assert call_view(row, [event_view(1, "leg", 2.0, {"state": "ended"})])["state"] == "ending"

@@ -22,7 +22,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--api-secret", required=True)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--scenario", type=Path, help="scripts of the phones; default: the demo's")
-    parser.add_argument("--outbound-script", default="reminder", help="the agent whose caller answers outbound calls")
+    parser.add_argument("--outbound-script", default="", help="the agent whose caller answers; default: the last one")
     parser.add_argument("--calls-per-second", type=int, help="limit of each outbound trunk; more are refused with 503")
     parser.add_argument("--no-transcribe", action="store_true", help="do not write down what the phones hear")
     return parser.parse_args()

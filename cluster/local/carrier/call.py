@@ -182,7 +182,7 @@ class Call:
             async with asyncio.timeout(self.place.ringing_s):
                 await self._await_answer(callee)
         except TimeoutError:
-            self._sip_status = callee.status
+            self._sip_status = callee.status if callee.way is Way.NO_RESPONSE else _TERMINATED
             raise _Over(Ending.UNANSWERED, twirp.timed_out()) from None
         if digits:
             await self._send_digits(digits)

@@ -44,9 +44,10 @@ def new_id(prefix: str) -> str:
 class Carrier:
     """One carrier with its trunks, rules, phones and call log.
 
-    ``scenario`` scripts the phones: an inbound call names its agent's script, an outbound one plays the script of
-    ``outbound_script``. ``calls_per_second`` limits each outbound trunk. ``transcribe`` has a process of its own
-    understand what the phones hear.
+    ``scenario`` scripts the phones, each by the caller's part of one of its agents: that of the first agent where an
+    inbound call names none, that of ``outbound_script``, else of the last agent, for phones that are dialled.
+    ``calls_per_second`` limits each outbound trunk. ``transcribe`` has a process of its own understand what the phones
+    hear. Raises KeyError for an ``outbound_script`` that the scenario does not have.
     """
 
     def __init__(
@@ -54,14 +55,15 @@ class Carrier:
         livekit: Livekit,
         *,
         scenario: Scenario | None = None,
-        outbound_script: str = "reminder",
+        outbound_script: str = "",
         calls_per_second: int | None = None,
         transcribe: bool = False,
     ) -> None:
         self.registry = Registry(new_id)
         self.livekit = livekit
         self._scenario = scenario or load_scenario(SHIPPED / "demo.yaml")
-        self._outbound_script = outbound_script
+        last = self._scenario.agents[-1]
+        self._dialled = self._scenario.agent(outbound_script) if outbound_script else last
         self._calls_per_second = calls_per_second
         self._recognizer = RecognizerProcess() if transcribe else None
         self._speaker = Speaker()
@@ -104,7 +106,8 @@ class Carrier:
 
         Raises NoRoute if no trunk and rule take the call, KeyError for a script that the scenario does not have.
         """
-        agent = _agent(scenario or self._scenario, script)
+        scenario = scenario or self._scenario
+        agent = scenario.agent(script) if script else scenario.agents[0]
         call_id = new_id("SCL_")
         try:
             trunks, rules = self.registry.inbound_trunks, self.registry.rules
@@ -165,8 +168,7 @@ class Carrier:
     def _dial(
         self, request: pb.CreateSIPParticipantRequest, place: routing.Place, callee: Callee, call_id: str
     ) -> Call:
-        agent = _agent(self._scenario, self._outbound_script)
-        phone = self._phone(agent, steps_of(callee.manner, agent.caller), media=True)
+        phone = self._phone(self._dialled, steps_of(callee.manner, self._dialled.caller), media=True)
         call = self._call(place, phone, Direction.OUTBOUND, call_id)
         key, limit = (request.sip_call_to, callee.calls_per_second)
         if limit is None:
@@ -211,13 +213,6 @@ class Carrier:
         self._logs[log.call_id] = log
         while len(self._logs) > _MAX_KEPT:
             del self._logs[next(iter(self._logs))]
-
-
-def _agent(scenario: Scenario, name: str) -> Agent:
-    names = {agent.name: agent for agent in scenario.agents}
-    if not name:
-        return scenario.agents[0]
-    return names[name]
 
 
 def _check_dial(request: pb.CreateSIPParticipantRequest) -> None:

@@ -1,0 +1,143 @@
+"""What a new desk finds of the old one: calls, money, answers and records."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+from cluster import outcome as o
+from cluster.messages import Admitted, Verdict
+from tests.budget.fakes import call_request
+from tests.budget.house import House, until
+
+
+async def test_a_restart_attaches_to_the_calls_that_live(house: House) -> None:
+    """The call goes on with the lease that it has, and ends as if nothing had been."""
+    said = await house.desk.admit(call_request(1))
+    actor = await house.serving()
+    await house.renew(actor, 3_000)
+    await house.desk.close()
+    await house.open()
+    assert await house.desk.admit(call_request(1)) == said
+    assert house.desk.capacity() == 3
+    assert house.desk.live_calls()[0]["cost_usd_micros"] == 3_000
+    assert await house.renew(actor, 4_000) is Verdict.CONTINUE
+    actor.end(cost_usd_micros=5_000)
+    await until(lambda: "call-1" in house.history.finished)
+    assert house.history.finished["call-1"].cost_usd_micros == 5_000
+    assert house.desk.statistics()["spent_usd_micros"] == {"acme": 5_000}
+    assert house.closed_rooms == []
+
+
+async def test_a_restart_finds_the_calls_that_ended_meanwhile(house: House) -> None:
+    """The actor still has the record, and it is written once."""
+    await house.desk.admit(call_request(1))
+    actor = await house.serving()
+    await house.desk.close()
+    actor.end(o.CALLER_HUNG_UP, cost_usd_micros=1_000)
+    await house.open(parked=None)
+    await until(lambda: "call-1" in house.history.finished)
+    assert house.history.finished["call-1"].outcome == o.CALLER_HUNG_UP
+    assert house.desk.capacity() == 4
+
+
+async def test_a_restart_remembers_what_was_spent(house: House) -> None:
+    """Money is counted from the leases that ended."""
+    await house.desk.admit(call_request(1))
+    (await house.serving()).end(cost_usd_micros=1_234)
+    await until(lambda: house.desk.capacity() == 4)
+    await house.desk.close()
+    await house.open()
+    assert house.desk.statistics()["spent_usd_micros"] == {"acme": 1_234}
+
+
+async def test_after_a_restart_a_lease_without_an_actor_is_kept_until_it_runs_out(house: House) -> None:
+    """Its holder may be alive where nobody sees it; then the call has died, and its room is closed."""
+    await house.desk.admit(call_request(1))
+    actor = await house.serving()
+    await house.renew(actor, 3_000)
+    await house.desk.close()
+    actor.die()
+    await house.open()
+    await house.pass_time(9.9)
+    assert house.desk.capacity() == 3
+    await house.pass_time(0.2)
+    await until(lambda: "call-1" in house.history.finished)
+    record = house.history.finished["call-1"]
+    assert (record.outcome, record.cost_usd_micros) == (o.ACTOR_DIED, 3_000)
+    await until(lambda: house.closed_rooms == ["room-1"])
+    assert house.desk.capacity() == 4
+
+
+async def test_after_a_restart_an_admission_that_was_never_started_runs_out(house: House) -> None:
+    """Its actor is parked and knows nothing of it: it serves others, and the call is recorded as lost."""
+    parked = list(house.actors.alive)
+    await house.desk.admit(call_request(1))
+    actor = await house.serving()
+    await house.desk.close()
+    actor.state = "parked"
+    await house.open()
+    assert house.desk.statistics()["busy"] == 0
+    await house.pass_time(10.0)
+    await until(lambda: "call-1" in house.history.finished)
+    assert house.actors.killed == []
+    assert set(parked) <= set(house.actors.alive)
+
+
+async def test_a_restart_ends_actors_whose_call_is_not_its_own(house: House) -> None:
+    """A call that ended for us must not go on, and an actor that does not answer is of no use."""
+    await house.desk.admit(call_request(1))
+    zombie = await house.serving()
+    lost = next(actor for actor in house.actors.alive.values() if actor is not zombie)
+    lost.die(gone=False)
+    with house.engine.begin() as connection:
+        connection.execute(text("UPDATE leases SET ended_at = 1, state = 'settled'"))
+    await house.desk.close()
+    await house.open()
+    assert {zombie.slot, lost.slot} <= set(house.actors.killed)
+    assert zombie.released
+
+
+async def test_after_a_restart_an_actor_with_a_lease_may_be_slow_to_answer(house: House) -> None:
+    """It is not ended for that: its lease decides, and a sign of life keeps it."""
+    await house.desk.admit(call_request(1))
+    actor = await house.serving()
+    actor.die(gone=False)
+    await house.desk.close()
+    await house.open()
+    actor.lost = None
+    await house.pass_time(9.0)
+    assert await house.renew(actor, 1_000) is Verdict.CONTINUE
+    await house.pass_time(9.0)
+    actor.end(cost_usd_micros=2_000)
+    await until(lambda: house.desk.capacity() == 4)
+    assert actor.slot not in house.actors.killed
+
+
+async def test_a_record_that_the_history_did_not_get_is_delivered_after_a_restart(house: House) -> None:
+    """The ending stands in the database until the history has it."""
+    house.history.failures = 10**9
+    await house.desk.admit(call_request(1))
+    (await house.serving()).end(o.SILENCE, cost_usd_micros=5)
+    await until(lambda: house.desk.capacity() == 4)
+    await house.desk.close()
+    house.history.failures = 0
+    await house.open()
+    await until(lambda: "call-1" in house.history.finished and house.rows()[0]["record"] is None)
+    assert house.history.finished["call-1"].outcome == o.SILENCE
+    assert house.desk.statistics()["ended"] == {}
+
+
+async def test_a_key_is_free_again_after_a_day(house: House) -> None:
+    """For this process, and in the database for the next one."""
+    first = await house.desk.admit(call_request(1))
+    (await house.serving()).end()
+    await until(lambda: house.desk.capacity() == 4)
+    await house.pass_time(86_399.0)
+    assert await house.desk.admit(call_request(1)) == first
+    await house.pass_time(700.0)
+    again = await house.desk.admit(call_request(1, call_id="call-2"))
+    assert isinstance(again, Admitted)
+    assert again != first
+    await house.desk.close()
+    await house.open(parked=None)
+    assert await house.desk.admit(call_request(1)) == again

@@ -1,0 +1,141 @@
+"""Calls as a user places and takes them: real audio both ways, through Serve, Ray, LiveKit and a Live endpoint."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from cluster.local.recognizer import words_of
+from tests.e2e.conftest import System
+
+ENDED = "ended"
+CUT_WITHIN_WORDS = 3
+"""A barge-in cuts between words; where, the phone and the agent may see a little differently."""
+
+
+def said(call: dict[str, Any], who: str) -> list[str]:
+    """The lines of one side."""
+    return [line["text"] for line in call["transcript"] if line["who"] == who]
+
+
+def understood(phone: dict[str, Any]) -> list[str]:
+    """What the phone understood of the agent."""
+    return [line["text"] for line in phone["lines"] if line["who"] == "agent"]
+
+
+def test_an_inbound_call_from_ringing_to_its_record(system: System) -> None:
+    """The phone understood what the agent says that it said, and the agent what the phone said."""
+    system.until_warm()
+    phone_call = system.ring()
+    phone = system.phone(phone_call)
+    call = system.ended(system.inbound_call(phone_call)["call_id"])
+    assert (phone["sip_status"], phone["ending"]) == (200, "room-deleted")
+    assert call["outcome"] == {"result": "success", "reason": "agent-ended", "detail": ""}
+    assert said(call, "caller") == [line["text"] for line in phone["lines"] if line["who"] == "caller"]
+    spoken = [line for line in call["transcript"] if line["who"] == "agent"]
+    for heard, line in zip(understood(phone), spoken, strict=True):
+        ours, theirs = words_of(line["text"]), words_of(heard)
+        common = min(len(ours), len(theirs))
+        assert ours[:common] == theirs[:common]
+        assert ours == theirs or (not line["heard"] and abs(len(ours) - len(theirs)) <= CUT_WITHIN_WORDS)
+    assert call["cost"]["usd_micros"] > 0
+    assert call["timings_ms"].keys() >= {
+        "joined",
+        "published",
+        "audible",
+        "first_audio_p50",
+        "turn_p50",
+        "barge_in_p50",
+    }
+    assert any(not line["heard"] for line in call["transcript"])
+
+
+def test_an_outbound_call_and_its_idempotency_key(system: System) -> None:
+    """The same key is the same call: one phone rings, once, and both answers are the same."""
+    system.until_warm()
+    first = system.dial("+14155550102", key="once")
+    assert first.status_code == 202, first.text
+    again = system.dial("+14155550102", key="once")
+    assert (again.status_code, again.json()["call_id"]) == (202, first.json()["call_id"])
+    other = system.dial("+14155550103", key="once")
+    assert other.status_code == 422
+    call = system.ended(first.json()["call_id"])
+    assert call["outcome"]["result"] == "success"
+    assert len(said(call, "agent")) == 4
+    (phone,) = system.carrier_calls("+14155550102")
+    assert [words_of(t) for t in understood(phone)] == [words_of(t) for t in said(call, "agent")]
+
+
+@pytest.mark.parametrize(
+    ("number", "outcome"),
+    [
+        ("+14155550486", "caller/busy"),
+        ("+14155550603", "caller/declined"),
+        ("+14155550404", "caller/number-not-found"),
+        ("+14155550408", "caller/no-answer"),
+        ("+14155550403", "carrier/trunk-forbidden"),
+    ],
+)
+def test_a_phone_that_is_not_answered(system: System, number: str, outcome: str) -> None:
+    """The outcome is the carrier's word, and nothing is charged."""
+    system.until_warm()
+    call = system.ended(system.dial(number).json()["call_id"])
+    assert f"{call['outcome']['result']}/{call['outcome']['reason']}" == outcome
+    assert call["cost"]["usd_micros"] == 0
+    assert call["answered_s"] is None
+
+
+def test_hanging_up_by_the_api_ends_the_phone_leg(system: System) -> None:
+    """The phone is put down, not left with an empty room."""
+    system.until_warm()
+    phone_call = system.ring()
+    system.phone(phone_call, until="answered")
+    call_id = system.inbound_call(phone_call)["call_id"]
+    assert call_id in [c["call_id"] for c in system.api.get("/v1/calls", params={"state": "live"}).json()["calls"]]
+    assert system.api.post(f"/v1/calls/{call_id}/hangup").status_code == 202
+    assert system.phone(phone_call)["ending"] == "room-deleted"
+    assert system.ended(call_id)["outcome"]["reason"] == "hung-up-by-api"
+
+
+def test_a_caller_who_hangs_up(system: System) -> None:
+    """The call ends with the caller, and the room is gone."""
+    system.until_warm()
+    phone_call = system.ring(steps=[{"wait": "turn_end"}, {"hang_up": True}])
+    system.phone(phone_call)
+    call = system.ended(system.inbound_call(phone_call)["call_id"])
+    assert call["outcome"]["reason"] == "caller-hung-up"
+
+
+def test_the_events_of_a_call_as_they_happen(system: System) -> None:
+    """Server-sent events from ringing to the end, each with its number, and the stream ends with the call."""
+    system.until_warm()
+    call_id = system.dial("+14155550104").json()["call_id"]
+    kinds: list[str] = []
+    numbers: list[int] = []
+    with system.api.stream("GET", f"/v1/calls/{call_id}/events") as stream:
+        for line in stream.iter_lines():
+            if line.startswith("id:"):
+                numbers.append(int(line.removeprefix("id:")))
+            if line.startswith("data:"):
+                event = json.loads(line.removeprefix("data:"))
+                kinds.append(event["kind"])
+    assert kinds[-1] == ENDED
+    assert {"leg", "live", "phase", "line", "latency", "tool"} <= set(kinds)
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_burst_over_capacity_ends_in_calls_and_clear_refusals(system: System) -> None:
+    """Ten phones on four places: four are served, six get a final answer, none rings on."""
+    system.until_warm()
+    silent = [{"wait": "turn_end"}, {"hang_up": True}]
+    rung = [system.ring(steps=silent) for _ in range(10)]
+    phones = [system.phone(call) for call in rung]
+    assert all(phone["ended_s"] is not None for phone in phones)
+    served = [phone for phone in phones if phone["answered_s"] is not None]
+    assert len(served) >= 4
+    calls = [system.ended(system.inbound_call(call)["call_id"]) for call in rung]
+    reasons = [call["outcome"]["reason"] for call in calls]
+    assert set(reasons) <= {"caller-hung-up", "capacity"}
+    assert reasons.count("caller-hung-up") == len(served)

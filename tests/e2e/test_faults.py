@@ -1,0 +1,129 @@
+"""What breaks under a live call, and what the caller notices of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from livekit import api
+
+from actors import names
+from cluster.settings import load_settings
+from tests.e2e.conftest import System, until
+
+LONG = [{"wait": "turn_end"}, {"pause_ms": 60_000}]
+
+
+@pytest.fixture(scope="module")
+def cluster(system: System) -> Iterator[None]:
+    """This process joins the system's Ray cluster."""
+    names.connect(load_settings(system.ready["environ"] | {"RINGMASTER_RAY_ADDRESS": system.ready["ray"]}))
+    yield
+    ray.shutdown()
+
+
+def pid_of(handle: Any) -> int:
+    """The process of an actor."""
+    found: int = ray.get(handle.status.remote()).pid
+    return found
+
+
+@pytest.mark.usefixtures("cluster")
+def test_call_processes_run_at_full_priority(system: System) -> None:
+    """Ray's own default is niceness 15, at which audio stutters as soon as anything else runs."""
+    system.until_warm()
+    actors = names.find_call_actors()
+    assert actors
+    for handle in actors.values():
+        stat = Path(f"/proc/{pid_of(handle)}/stat").read_text(encoding="ascii")
+        assert int(stat.rpartition(")")[2].split()[16]) == 0
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_killed_call_process_leaves_nobody_in_silence(system: System) -> None:
+    """The phone is hung up at once, the record says whose fault it was, and the pool is whole again."""
+    system.until_warm()
+    phone_call = system.ring(steps=LONG)
+    system.phone(phone_call, until="answered")
+    call_id = system.inbound_call(phone_call)["call_id"]
+    busy = next(h for h in names.find_call_actors().values() if ray.get(h.status.remote()).call_id == call_id)
+    os.kill(pid_of(busy), signal.SIGKILL)
+    assert system.phone(phone_call)["ending"] == "room-deleted"
+    call = system.ended(call_id)
+    assert call["outcome"]["reason"] == "actor-died"
+    system.until_warm()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_killed_budget_pool_costs_no_call(system: System) -> None:
+    """Live calls go on, the restarted actor finds them again, and new calls are admitted."""
+    system.until_warm()
+    phone_call = system.ring(steps=LONG)
+    system.phone(phone_call, until="answered")
+    call_id = system.inbound_call(phone_call)["call_id"]
+    ray.kill(names.budget_pool(), no_restart=False)
+    until(lambda: system.statistics().get("free") == 3)
+    assert system.call(call_id)["state"] == "answered"
+    assert system.dial("+14155550486").status_code == 202
+    assert system.api.post(f"/v1/calls/{call_id}/hangup").status_code == 202
+    assert system.ended(call_id)["outcome"]["reason"] == "hung-up-by-api"
+    assert system.phone(phone_call)["ending"] == "room-deleted"
+
+
+def test_a_dispatch_by_name_starts_a_call(system: System) -> None:
+    """`create_dispatch` and `room_config.agents` of a token reach Ringmaster unchanged."""
+    system.until_warm()
+    environ = system.ready["environ"]
+
+    async def dispatch() -> None:
+        keys = environ["LIVEKIT_URL"], environ["LIVEKIT_API_KEY"], environ["LIVEKIT_API_SECRET"]
+        async with api.LiveKitAPI(*keys) as client:
+            await client.room.create_room(api.CreateRoomRequest(name="by-name"))
+            wish = api.CreateAgentDispatchRequest(agent_name="gemini-sip-agent", room="by-name", metadata="{}")
+            await client.agent_dispatch.create_dispatch(wish)
+            async with asyncio.timeout(20):
+                while True:
+                    found = await client.room.list_participants(api.ListParticipantsRequest(room="by-name"))
+                    if any(p.identity.startswith("agent-") and p.tracks for p in found.participants):
+                        break
+                    await asyncio.sleep(0.05)
+            await client.room.delete_room(api.DeleteRoomRequest(room="by-name"))
+
+    asyncio.run(dispatch())
+    system.until_warm()
+
+
+def test_nothing_is_left_over(system: System) -> None:
+    """After all these calls: no room, no lease, and as many processes as are parked."""
+    system.until_warm()
+    environ = system.ready["environ"]
+
+    async def rooms() -> list[str]:
+        keys = environ["LIVEKIT_URL"], environ["LIVEKIT_API_KEY"], environ["LIVEKIT_API_SECRET"]
+        async with api.LiveKitAPI(*keys) as client:
+            return [room.name for room in (await client.room.list_rooms(api.ListRoomsRequest())).rooms]
+
+    assert until(lambda: asyncio.run(rooms()) == [])
+    assert system.api.get("/v1/calls", params={"state": "live"}).json()["calls"] == []
+
+
+@pytest.mark.usefixtures("cluster")
+def test_ray_listens_on_loopback_only(system: System) -> None:
+    """Whoever reaches a Ray process can run code in it, so none of ours is reached from outside."""
+    system.until_warm()
+    assert ray.util.get_node_ip_address() == "127.0.0.1"
+    listening = {
+        line.split()[1]
+        for table in ("/proc/net/tcp", "/proc/net/tcp6")
+        for line in Path(table).read_text(encoding="ascii").splitlines()[1:]
+        if line.split()[3] == "0A"
+    }
+    port = f"{int(system.ready['ray'].rpartition(':')[2]):04X}"
+    (address,) = [local.split(":")[0] for local in listening if local.endswith(f":{port}")]
+    assert address in {"0100007F", "0000000000000000FFFF00000100007F"}
