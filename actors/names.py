@@ -9,6 +9,7 @@ A call actor has no concurrency groups: Ray runs each in an event loop of its ow
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ def connect(settings: Settings) -> None:
         # machine for one that has no cluster; what listens there runs anybody's code.
         ray_constants.ENABLE_RAY_CLUSTER = False
     if address is not None:
-        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False)
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
         return
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - the name that Ray reads
     os.environ.setdefault("RAY_preload_python_modules", "livekit.rtc,google.genai,google.genai.live")
@@ -56,6 +57,7 @@ def connect(settings: Settings) -> None:
         include_dashboard=settings.ray.dashboard,
         dashboard_host="127.0.0.1",
         log_to_driver=False,
+        logging_level=logging.WARNING,
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from ray import serve
+from ray.serve.schema import LoggingConfig
 
 from actors import names
 
@@ -20,7 +22,9 @@ def start(settings: Settings) -> str:
 
     names.connect(settings)
     names.ensure_control_plane(settings)
-    serve.start(http_options={"host": settings.http.host, "port": settings.http.port})
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    quiet = LoggingConfig(log_level=settings.log_level.upper())
+    serve.start(http_options={"host": settings.http.host, "port": settings.http.port}, logging_config=quiet)
     serve.run(app, name=APPLICATION, route_prefix="/")
     return f"http://{settings.http.host}:{settings.http.port}"
 

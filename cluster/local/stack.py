@@ -31,6 +31,7 @@ from livekit.protocol.sip import (
 )
 
 from cluster.local.livekit_server import LivekitServer, ensure_binary
+from cluster.local.scenario import load_scenario
 
 START_WITHIN_S = 60
 STOP_WITHIN_S = 5
@@ -68,19 +69,21 @@ async def local_stack(
 ) -> AsyncIterator[LocalStack]:
     """Start the three parts, wait until each answers, and stop them by their pids when the scope ends.
 
-    `folder` holds their logs and the certificate; `webhook_url` is where livekit-server reports its events.
+    `folder` holds their logs and the certificate; `webhook_url` is where livekit-server reports its events. Where the
+    scenario has nothing transcribed, neither the endpoint nor the phones recognize speech.
     """
     async with AsyncExitStack() as scope:
         livekit = await scope.enter_async_context(_livekit(webhook_url, progress))
         progress("starting the Live endpoint")
         options = ["--scenario", str(scenario)] if scenario else []
+        deaf = ["--no-transcribe"] if scenario and load_scenario(scenario).transcribe == "off" else []
         live = await scope.enter_async_context(
             _part(folder, "cluster.local.live", "--port", "0", "--state-dir", str(folder), *options)
         )
         progress("starting the carrier")
         keys = ("--livekit-url", livekit.url, "--api-key", livekit.api_key, "--api-secret", livekit.api_secret)
         carrier = await scope.enter_async_context(
-            _part(folder, "cluster.local.carrier", "--port", "0", *keys, *options)
+            _part(folder, "cluster.local.carrier", "--port", "0", *keys, *options, *deaf)
         )
         trunk_id = await _provision(carrier["url"], livekit.api_key, livekit.api_secret)
         yield LocalStack(

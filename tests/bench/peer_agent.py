@@ -1,7 +1,7 @@
-"""The same agent on LiveKit Agents, as its own documentation writes it: the peer that `make bench` measures beside ours.
+"""The same agent on LiveKit Agents, as its documentation writes it: the peer that `make bench` measures beside ours.
 
-Runs in a virtual environment of its own (`livekit-agents`, `livekit-plugins-google`), with the same LiveKit server and the
-same Live endpoint, by the same environment variables. Idle processes are set to the number of calls, as ours are parked.
+Runs in a virtual environment of its own (`livekit-agents`, `livekit-plugins-google`), with the same LiveKit server and
+the same Live endpoint, by the same environment variables. As many processes are idle as ours are parked.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Receptionist(Agent):
         super().__init__(instructions=os.environ.get("PEER_INSTRUCTIONS", "You are the receptionist of a bakery."))
 
     @function_tool
-    async def end_call(self, context: RunContext) -> str:
+    async def end_call(self, _context: RunContext) -> str:
         """Hang up."""
         return "ok"
 
