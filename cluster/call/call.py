@@ -185,7 +185,7 @@ class PhoneCall:
         self.feed(ev.Dialling())
         self._link.begin_dialling()
         try:
-            await dial(self._kit.http, self._kit.settings.livekit, self._kit.settings.dispatch, self._request)
+            await dial(self._kit.http, self._kit.settings.livekit, self._kit.settings.dispatch, self._assignment)
         except DialFailed as error:
             self.feed(ev.PhoneGone(error.failure.outcome))
             return

@@ -151,8 +151,11 @@ class CallCore:
 
     def _on_gone(self, event: ev.PhoneGone, _now: float) -> None:
         self._move_leg(LegEvent.END)
+        outcome = event.outcome
+        if outcome == o.CALLER_HUNG_UP and self.answered_at is None:
+            outcome = o.CALLER_LEFT_EARLY
         # A goodbye under way is how the call ended, even if the caller put the phone down first.
-        self._finish(self._ending or event.outcome)
+        self._finish(self._ending or outcome)
 
     # The Live session.
 

@@ -165,7 +165,7 @@ class LiveSession:
             except TypeError:
                 # The SDK raises it for a message whose top-level keys it does not know; the session is fine.
                 continue
-            except (errors.APIError, ConnectionClosed) as error:
+            except Exception as error:  # noqa: BLE001 - whatever the SDK trips over, the call must know that it is deaf
                 self._lost(describe(error))
                 return
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -12,7 +13,7 @@ from livekit.protocol.sip import CreateSIPParticipantRequest
 from cluster.telephony.dialling import DialFailure, outcome_of_dial_error
 
 if TYPE_CHECKING:
-    from cluster.messages import CallRequest
+    from cluster.messages import Assignment
     from cluster.settings import DispatchSettings, LivekitSettings
 
 
@@ -24,14 +25,35 @@ class DialFailed(Exception):
         self.failure = failure
 
 
+DIAL_TRIES = 3
+RETRY_AFTER_S = 1.1
+"""A trunk's limit is counted in calls per second."""
+LEG_OUTLIVES_LIMIT_S = 60
+"""The carrier's own limit for the leg, should everything of ours die: a minute after ours."""
+
+
 async def dial(
-    http: aiohttp.ClientSession, livekit: LivekitSettings, dispatch: DispatchSettings, request: CallRequest
+    http: aiohttp.ClientSession, livekit: LivekitSettings, dispatch: DispatchSettings, assignment: Assignment
 ) -> None:
-    """Place the call and return when it was answered.
+    """Place the call and return when it was answered; repeated only where no phone can have rung.
 
     Raises `DialFailed`. Cancelling does not cancel the phone call (measured: it is answered into an empty room), so
     whoever cancels also deletes the room.
     """
+    for tries_left in reversed(range(DIAL_TRIES)):
+        try:
+            return await _dial_once(http, livekit, dispatch, assignment)
+        except DialFailed as error:
+            if not (error.failure.retryable and tries_left):
+                raise
+        await asyncio.sleep(RETRY_AFTER_S)
+    return None
+
+
+async def _dial_once(
+    http: aiohttp.ClientSession, livekit: LivekitSettings, dispatch: DispatchSettings, assignment: Assignment
+) -> None:
+    request = assignment.request
     sip = SipService(http, livekit.sip_url or livekit.url, livekit.api_key, livekit.api_secret.get_secret_value())
     wish = CreateSIPParticipantRequest(
         sip_trunk_id=dispatch.outbound_trunk_id or "",
@@ -42,6 +64,7 @@ async def dial(
         wait_until_answered=True,
     )
     wish.ringing_timeout.FromSeconds(int(dispatch.ringing_timeout_s))
+    wish.max_call_duration.FromSeconds(int(assignment.max_duration_s) + LEG_OUTLIVES_LIMIT_S)
     try:
         await sip.create_sip_participant(wish)
     except api.TwirpError as error:

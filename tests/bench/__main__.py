@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cluster.local.carrier.quiet import silence_rtc_logs
 from tests.bench import arrivals, costs, peer, system, talk
 from tests.bench.figures import Samples, show, write
 from tests.bench.system import Side, System
@@ -137,4 +138,5 @@ async def _run(options: argparse.Namespace) -> bool:
 
 
 if __name__ == "__main__":
+    silence_rtc_logs()
     sys.exit(0 if asyncio.run(_run(_options())) else 1)

@@ -162,7 +162,7 @@ async def running(parked: Mapping[str, int], max_calls: int) -> AsyncIterator[Sy
 
 
 @asynccontextmanager
-async def _application(folder: Path, settings: Mapping[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _application(folder: Path, settings: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
     command = (sys.executable, "-m", "tests.e2e.system_process", str(SCENARIO))
     environ = clean_environ() | _SETTINGS | settings
     pipe = asyncio.subprocess.PIPE
@@ -197,7 +197,8 @@ async def _ready(process: asyncio.subprocess.Process, errors: Path) -> Json:
         if line.startswith(b'{"url"'):
             ready: Json = json.loads(line)
             return ready
-    raise RuntimeError(f"the system ended before it was ready:\n{errors.read_text(errors='replace')[-4000:]}")
+    said = await asyncio.to_thread(errors.read_text, errors="replace")
+    raise RuntimeError(f"the system ended before it was ready:\n{said[-4000:]}")
 
 
 @asynccontextmanager

@@ -132,6 +132,13 @@ def test_a_caller_who_hangs_up_during_the_goodbye_does_not_change_how_it_ended()
     assert story.outcome == o.AGENT_ENDED
 
 
+def test_a_caller_who_gives_up_while_it_rings_was_never_served() -> None:
+    """Hanging up before the answer is no conversation."""
+    story = Story()
+    story.tell(ev.PhoneRinging(), ev.PhoneGone(o.CALLER_HUNG_UP))
+    assert story.outcome == o.CALLER_LEFT_EARLY
+
+
 def test_an_unknown_tool_is_answered_with_an_error() -> None:
     """An unanswered call would block the session."""
     story = Story().talking()

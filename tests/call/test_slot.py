@@ -15,6 +15,7 @@ import yaml
 from livekit import api
 
 from cluster import outcome as o
+from cluster.call.phone import DIAL_TRIES
 from cluster.call.room import RoomLink
 from cluster.call.slot import CallSlot
 from cluster.local.live import LiveEndpoint
@@ -386,3 +387,14 @@ async def test_calls_that_end_in_mid_sentence_do_not_crash_the_process(rig: Rigs
             await at.slot.wait()
             await at.slot.prepare("baker")
         assert at.slot.status().calls_served == 8
+
+
+async def test_a_dial_that_reached_nobody_is_repeated_and_one_that_rang_is_not(rig: Rigs, exchange: Exchange) -> None:
+    """A trunk over its limit sent no call on, so it is tried again; a busy phone has rung and is left alone."""
+    async with LiveEndpoint(scenario()) as endpoint:
+        at = await rig(endpoint, exchange=exchange)
+        for number, tries in (("+14155550503", DIAL_TRIES), ("+14155550486", 1)):
+            await at.slot.prepare("baker")
+            await at.slot.start(at.assignment(room_name(), direction=Direction.OUTBOUND, to=number))
+            await at.slot.wait()
+            assert sum(log.number == number for log in exchange.carrier.calls) == tries
