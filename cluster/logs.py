@@ -19,7 +19,7 @@ import structlog
 from structlog.stdlib import ExtraAdder, ProcessorFormatter
 from structlog.typing import Processor
 
-from cluster.telephony.numbers import mask
+from cluster.telephony.masking import mask
 
 if TYPE_CHECKING:
     from cluster.settings import Settings

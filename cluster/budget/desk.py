@@ -31,7 +31,7 @@ from cluster.budget.rows import Answer
 from cluster.budget.serving import SYSTEM_CLOCK, Clock, Serving
 from cluster.messages import Admission, Admitted, CallRequest, Direction, Refused, Renewal, Verdict, Wait
 from cluster.outcome import OVER_CAPACITY, Outcome, Result
-from cluster.telephony.numbers import mask
+from cluster.telephony.masking import mask
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

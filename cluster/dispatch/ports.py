@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from cluster.keys import Principal
 from cluster.messages import Admission, CallRecord, CallRequest
+
+if TYPE_CHECKING:
+    # Not at run time: a call process imports this module and needs no database library (22 MB).
+    from cluster.keys import Principal
 
 
 class ControlPlaneDown(Exception):

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from cluster.messages import Direction
-from cluster.telephony.numbers import mask
+from cluster.telephony.masking import mask
 
 Json = dict[str, Any]
 Row = Mapping[str, Any]

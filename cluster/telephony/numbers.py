@@ -16,7 +16,6 @@ import phonenumbers
 from cluster.errors import InputError
 
 _SHAPE: Final = re.compile(r"\+[1-9][0-9]{6,14}", re.ASCII)
-_VISIBLE_DIGITS: Final = 2
 
 _WRONG_LENGTH: Final[Mapping[int, str]] = {
     phonenumbers.ValidationResult.TOO_SHORT: "it is too short for its country",
@@ -58,11 +57,3 @@ def _wrong_shape(text: str) -> str:
     if digits.startswith("0"):
         return "no country code starts with 0"
     return f"the number has {len(digits)} digits"
-
-
-def mask(number: str) -> str:
-    """The number with all but its last two characters hidden; its length and its + stay."""
-    sign, digits = ("+", number[1:]) if number.startswith("+") else ("", number)
-    if len(digits) <= _VISIBLE_DIGITS:
-        return sign + "*" * len(digits)
-    return sign + "*" * (len(digits) - _VISIBLE_DIGITS) + digits[-_VISIBLE_DIGITS:]

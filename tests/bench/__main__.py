@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
@@ -81,6 +82,8 @@ class Bench:
     console: Console
     ours: dict[str, Sequence[float]]
     peer: dict[str, Sequence[float]]
+    failed: list[str]
+    """Rows that could not be measured."""
 
     async def run(self, setting: Setting) -> None:
         """Measure the wanted rows of one setting, the peer's after ours."""
@@ -102,7 +105,11 @@ class Bench:
 
     async def _measure(self, row: Row, running: System, side: Side, samples: dict[str, Sequence[float]]) -> None:
         self._say(f"{row.name} of {side.agent_name}, load {os.getloadavg()[0]:.1f}")
-        samples.update(await row.measure(running, side, self.options.runs))
+        try:
+            samples.update(await row.measure(running, side, self.options.runs))
+        except Exception as error:  # noqa: BLE001 - the other rows are worth having
+            self.failed.append(row.name)
+            self.console.print(f"[red]{row.name} of {side.agent_name}: {type(error).__name__}: {error}[/red]")
 
     def _wanted(self, row: Row) -> bool:
         if self.options.only:
@@ -124,9 +131,12 @@ def _options() -> argparse.Namespace:
 
 
 async def _run(options: argparse.Namespace) -> bool:
+    main = asyncio.current_task()
+    assert main is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, main.cancel)
     console = Console(stderr=False, width=None if sys.stdout.isatty() else 140)
     load = os.getloadavg()[0]
-    bench = Bench(options, console, {}, {})
+    bench = Bench(options, console, {}, {}, [])
     try:
         for setting in SETTINGS:
             await bench.run(setting)
@@ -134,7 +144,7 @@ async def _run(options: argparse.Namespace) -> bool:
         met = show(console, bench.ours, bench.peer)
         if options.json:
             write(options.json, bench.ours, bench.peer, load)
-    return met
+    return met and not bench.failed
 
 
 if __name__ == "__main__":

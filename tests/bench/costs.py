@@ -18,6 +18,7 @@ from sqlalchemy import func, select
 
 from actors import names
 from cluster.budget.tables import leases
+from cluster.settings import load_settings
 from cluster.storage import open_engine
 from tests.bench import linux
 from tests.bench.figures import Samples
@@ -170,8 +171,7 @@ def _open_leases(system: System) -> int:
 @contextmanager
 def _joined(system: System) -> Iterator[None]:
     """This process is a part of the system's Ray cluster."""
-    os.environ["RAY_AUTH_MODE"] = "disabled"
-    ray.init(address=system.ready["ray"], namespace=names.NAMESPACE, log_to_driver=False)
+    names.connect(load_settings(system.ready["environ"] | {"RINGMASTER_RAY_ADDRESS": system.ready["ray"]}))
     try:
         yield
     finally:

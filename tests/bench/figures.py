@@ -55,6 +55,7 @@ FIGURES: Final = (
     Figure("response_ms", "caller's end → first sound, above the endpoint's own share, p50", "ms", P50, 160),
     Figure("response_total_ms", "… as the caller hears it", "ms", P50),
     Figure("barge_in_ms", "caller's first sound over the agent → silence, p50", "ms", P50, 160),
+    Figure("barge_in_noticed_ms", "… until the endpoint has noticed and said so", "ms", P50),
     Figure("cpu_cores", "CPU of a call", "core", P50, 0.09),
     Figure("pss_in_call_mb", "memory of a process in a call (PSS)", "MB", P50, 110),
     Figure("pss_parked_mb", "memory of a parked process (PSS)", "MB", P50, 110),

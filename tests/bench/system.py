@@ -167,13 +167,15 @@ async def _application(folder: Path, settings: dict[str, str]) -> AsyncIterator[
     environ = clean_environ() | _SETTINGS | settings
     pipe = asyncio.subprocess.PIPE
     with (folder / ERRORS).open("wb") as log:
-        async with own_process(*command, environ=environ, stdout=pipe, stderr=log) as process:
+        # Ray lets a process live for 3 s after a SIGTERM, which is too short to stop everything.
+        ask_by = signal.SIGINT
+        async with own_process(*command, environ=environ, ask_by=ask_by, stdout=pipe, stderr=log) as process:
             yield process
 
 
 @asynccontextmanager
 async def own_process(
-    *command: str, environ: dict[str, str], **streams: Any
+    *command: str, environ: dict[str, str], ask_by: signal.Signals = signal.SIGTERM, **streams: Any
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process in a session of its own; at the end it is asked to stop, then it and its children are made to."""
     process = await asyncio.create_subprocess_exec(
@@ -183,7 +185,7 @@ async def own_process(
         yield process
     finally:
         if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(ask_by)
         try:
             await asyncio.wait_for(process.wait(), STOP_WITHIN_S)
         except TimeoutError:

@@ -43,11 +43,16 @@ async def responses(system: System, side: Side, runs: int) -> Samples:
 async def barge_ins(system: System, side: Side, runs: int) -> Samples:
     """From the first sound of a caller who speaks over the agent to the agent's last sound at the caller."""
     found: list[float] = []
+    noticed: list[float] = []
     for _ in range(max(1, runs // TURNS)):
         await side.until_warm()
+        began = time.monotonic()
         log = await system.phone(await system.ring(side.number, [*[_BARGE_IN] * TURNS, _TURN_END, _HANG_UP]))
         found += log["barge_in_ms"]
-    return {"barge_in_ms": found}
+        spoken = [log["started_at"] + line["at_s"] for line in log["lines"] if line["who"] == "caller"]
+        told = await _interruptions_at(system, since=began)
+        noticed += [(then - at) * 1000 for at, then in zip(spoken, told, strict=False)]
+    return {"barge_in_ms": found, "barge_in_noticed_ms": noticed}
 
 
 async def eight_at_once(system: System, side: Side, _runs: int) -> Samples:
@@ -69,3 +74,13 @@ async def _endpoint_shares_ms(system: System, *, since: float) -> list[float]:
     return [
         (turn["first_audio_at"] - turn["last_speech_at"]) * 1000 for turn in heard if turn["last_speech_at"] > since
     ]
+
+
+async def _interruptions_at(system: System, *, since: float) -> list[float]:
+    """When the endpoint said that the agent was interrupted, in UTC seconds; `since` is monotonic."""
+    return sorted(
+        turn["interrupted_at"] + session["wall_offset_s"]
+        for session in await system.sessions()
+        for turn in session["turns"]
+        if turn["interrupted_at"] > since
+    )

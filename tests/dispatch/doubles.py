@@ -12,7 +12,7 @@ from cluster.dispatch.ports import ControlPlaneDown, Present, Rule
 from cluster.keys import Principal, sha256_hex
 from cluster.messages import Admission, Admitted, CallRecord, CallRequest
 from cluster.records.history import History
-from cluster.telephony.numbers import mask
+from cluster.telephony.masking import mask
 
 KEY = "rm_1_calls"
 ADMIN_KEY = "rm_2_admin"

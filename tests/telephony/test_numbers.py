@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.telephony.numbers import NumberError, mask, parse_e164
+from cluster.telephony.masking import mask
+from cluster.telephony.numbers import NumberError, parse_e164
 
 
 @pytest.mark.parametrize("number", ["+15551230001", "+493012345678", "+442071838750", "+6591234567", "+390612345678"])
