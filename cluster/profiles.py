@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -83,7 +82,6 @@ class AudioOptions(_Part):
     """`low` keeps a turn open for up to 30 s on a noisy telephone line."""
     interruptible: bool = True
     """Whether the caller can speak over the agent."""
-    noise_suppression: bool = False
     recording: RecordingOptions | None = None
 
 
@@ -124,11 +122,6 @@ class Profile(_File):
 
     name: str
     """The file's name without `.yaml`."""
-
-    @cached_property
-    def digest(self) -> str:
-        """Short and the same for the same content: what the pool tells versions of a profile apart by."""
-        return sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
     @cached_property
     def variables(self) -> frozenset[str]:

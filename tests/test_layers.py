@@ -53,7 +53,7 @@ IMPURE = frozenset(
         *("urllib", "websockets"),
     }
 )
-NEUTRAL = ("cluster/errors.py", "cluster/profiles.py", "cluster/models.py")
+NEUTRAL = ("cluster/errors.py", "cluster/machine.py", "cluster/models.py", "cluster/profiles.py")
 """Data and errors, which anybody may know."""
 PLAIN_MESSAGES = ("google.protobuf", "livekit.protocol")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import pytest
@@ -78,67 +77,6 @@ def test_a_profile_needs_only_instructions(folder: Path) -> None:
     profile = load(folder, "instructions: Be kind.\n")
     assert (profile.model, profile.voice, profile.tools) == ("gemini-3.8-live", "Kore", ("end_call",))
     assert profile.limits.max_cost_usd_micros == 2_000_000
-
-
-def test_the_digest_follows_the_content(folder: Path) -> None:
-    """The same content has the same digest, in another process too; a change of any field another one."""
-    profile = load(folder, "instructions: Be kind.\n")
-    there = pickle.loads(pickle.dumps(profile))  # noqa: S301 - our own bytes
-    assert there == profile
-    assert there.digest == profile.digest == load(folder, "instructions: 'Be kind.'\nvoice: Kore\n").digest
-    assert load(folder, "instructions: Be kind.\naudio: {vad_silence_ms: 501}\n").digest != profile.digest
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("voice: Kore\n", "1: instructions: is missing"),
-        ("instructions: x\nvoicee: Kore\n", "2: voicee: there is no such field; did you mean voice?"),
-        (
-            "instructions: x\nlimits:\n  silence_s: 3\n  max_duratio: 5\n",
-            "4: limits.max_duratio: there is no such field; did you mean max_duration_s?",
-        ),
-        ("instructions: x\nlimits:\n  silence_s: -1\n", "3: limits.silence_s: input should be greater than 0"),
-        ("instructions: x\nlimits: {silence_s: .nan}\n", "2: limits.silence_s: input should be a finite number"),
-        ("instructions: x\ntemperature: 3\n", "2: temperature: input should be less than or equal to 2"),
-        ("instructions: x\nvoice: Kor\n", "2: voice: there is no voice 'Kor'; did you mean Kore?"),
-        (
-            "instructions: x\nmodel: gemini-3.8\n",
-            "2: model: there is no model 'gemini-3.8'; did you mean gemini-3.8-live?",
-        ),
-        ("instructions: x\ntools: [end_call, hang_up]\n", "2: tools.1: there is no tool 'hang_up'"),
-        ("instructions: x\ngreeting: {mode: shout}\n", "2: greeting.mode: input should be 'speak-first' or 'wait'"),
-        ("instructions: x\nlanguage: english\n", "2: language: string should match"),
-        ("instructions: x {na me}\n", "1: instructions: braces only stand around a variable's name"),
-        ("instructions: x\ngreeting:\n  text: hi {name\n", "3: greeting.text: braces only stand around"),
-        ("instructions: x\ninstructions: y\n", "2: instructions: stands here for the second time"),
-        ("instructions: [\n", "2: not YAML: expected the node content"),
-        ("instructions: \x07\n", "1: not YAML: unacceptable character"),
-        ("- x\n", "1: expected `field: value` lines"),
-        ("", "1: expected `field: value` lines"),
-        ("instructions: x\nunavailable_sentence: no.wav\n", "2: unavailable_sentence: there is no file no.wav beside"),
-        (
-            "instructions: x\nmodel: gemini-2.0-flash-live-001\n",
-            "2: model: gemini-2.0-flash-live-001 is not served any",
-        ),
-        ("instructions: x\nthinking: low\n", "2: thinking: gemini-3.8-live takes no thinking level"),
-        ("instructions: x\nproactive_audio: false\n", "2: proactive_audio: it is always on with gemini-3.8-live"),
-        ("instructions: x\naffective_dialog: true\n", "2: affective_dialog: gemini-3.8-live does not have it"),
-        (
-            "instructions: x\ncompression:\n  trigger_tokens: 200000\n",
-            "3: compression.trigger_tokens: gemini-3.8-live holds 131072 tokens",
-        ),
-        (
-            "instructions: x\ncompression:\n  trigger_tokens: 6000\n  target_tokens: 6000\n",
-            "4: compression.target_tokens: must be below trigger_tokens",
-        ),
-    ],
-)
-def test_what_is_wrong_is_refused_with_its_line(folder: Path, text: str, problem: str) -> None:
-    """The error starts with file and line, names the field and, where it can, the remedy."""
-    with pytest.raises(ProfileError) as refused:
-        load(folder, text)
-    assert f"profiles/x.yaml:{problem}" in str(refused.value)
 
 
 def test_all_problems_are_told_at_once(folder: Path) -> None:

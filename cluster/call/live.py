@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from google.genai.live import AsyncSession
 
-    from cluster.models import Model
     from cluster.profiles import Profile
     from cluster.settings import LiveSettings
 
@@ -183,9 +182,7 @@ class LiveSession:
 
 
 @asynccontextmanager
-async def open_session(
-    client: genai.Client, profile: Profile, model: Model, setup_timeout_s: float
-) -> AsyncIterator[LiveSession]:
+async def open_session(client: genai.Client, profile: Profile, setup_timeout_s: float) -> AsyncIterator[LiveSession]:
     """Connect, set up and check one session; it is read and written until the scope ends.
 
     Raises `LiveUnavailable` where the endpoint is unreachable, refuses, or does not finish the setup within
@@ -195,7 +192,7 @@ async def open_session(
         try:
             async with asyncio.timeout(setup_timeout_s):
                 session = await scope.enter_async_context(
-                    client.aio.live.connect(model=profile.model, config=live_config(profile, model))
+                    client.aio.live.connect(model=profile.model, config=live_config(profile))
                 )
         except TimeoutError:
             raise LiveUnavailable(f"no setup from the Live endpoint within {setup_timeout_s:g} s") from None

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from google.genai import types
 
 if TYPE_CHECKING:
-    from cluster.models import Model
     from cluster.profiles import Profile
 
 END_CALL = types.FunctionDeclaration(
@@ -16,12 +15,19 @@ END_CALL = types.FunctionDeclaration(
 )
 
 
-def live_config(profile: Profile, model: Model) -> types.LiveConnectConfig:
+def live_config(profile: Profile) -> types.LiveConnectConfig:
     """A new configuration for every session: the SDK changes the one that it is given."""
     audio = profile.audio
     return types.LiveConnectConfig(
         response_modalities=[types.Modality.AUDIO],
         temperature=profile.temperature,
+        thinking_config=types.ThinkingConfig(thinking_level=profile.thinking.upper()) if profile.thinking else None,
+        enable_affective_dialog=profile.affective_dialog or None,
+        proactivity=(
+            None
+            if profile.proactive_audio is None
+            else types.ProactivityConfig(proactive_audio=profile.proactive_audio)
+        ),
         system_instruction=types.Content(parts=[types.Part(text=profile.instructions)], role="user"),
         speech_config=types.SpeechConfig(
             voice_config=types.VoiceConfig(prebuilt_voice_config=types.PrebuiltVoiceConfig(voice_name=profile.voice)),

@@ -183,7 +183,7 @@ class CallSlot:
     async def _open(self, profile: Profile) -> _Parked:
         scope = AsyncExitStack()
         session = await scope.enter_async_context(
-            open_session(self._client, profile, self._models[profile.model], self._settings.live.setup_timeout_s)
+            open_session(self._client, profile, self._settings.live.setup_timeout_s)
         )
         return _Parked(profile, session, scope)
 

@@ -42,7 +42,8 @@ class Front:
     history: History
     webhooks: Webhooks
     doorkeeper: Doorkeeper
-    profiles: frozenset[str]
+    profiles: Mapping[str, frozenset[str]]
+    """Those that are installed, and the variables that the `context` of a call has to fill."""
     room_prefix: str
     can_dial: bool
     """There is an outbound trunk."""
@@ -98,6 +99,8 @@ async def create_call(
     if body.profile not in front.profiles:
         known = ", ".join(sorted(front.profiles))
         raise Problem("unknown-profile", f"there is no profile of this name; there are: {known}")
+    if missing := sorted(front.profiles[body.profile] - body.context.keys()):
+        raise Problem("incomplete-context", f"the profile {body.profile} also needs: {', '.join(missing)}")
     call_id = new_call_id(time.time(), secrets.token_bytes(10))
     request = outbound_request(
         body,

@@ -57,6 +57,9 @@ TYPES: Final[Mapping[str, ProblemType]] = {
     "method-not-allowed": ProblemType(405, "The path does not have this method", "See /docs."),
     "too-large": ProblemType(413, "The body is too large", "Send less."),
     "unknown-profile": ProblemType(422, "There is no such profile", "Name one of the profiles that are installed."),
+    "incomplete-context": ProblemType(
+        422, "The context lacks a variable of the profile", "Give every variable that `detail` names."
+    ),
     "over-capacity": ProblemType(429, "All calls are taken", "Send the same request again after `retry_after_s`."),
     "over-budget": ProblemType(429, "The budget is used up", "Send the same request again after `retry_after_s`."),
     "refused": ProblemType(403, "A rule of the operator forbids this call", "See `reason`."),

@@ -35,7 +35,7 @@ def open_front(settings: Settings, pool: Pool, history: History) -> Front:
         api.TokenVerifier(livekit.api_key, livekit.api_secret.get_secret_value()),
         history,
         rooms,
-        _inbound(settings, pool, history, rooms, profiles),
+        _inbound(settings, pool, history, rooms, frozenset(profiles)),
         errands,
         agent_name=settings.dispatch.agent_name,
     )
@@ -63,7 +63,7 @@ class Office:
 
     def __init__(self, settings: Settings, pool: Pool, history: History) -> None:
         self._rooms = open_rooms(settings.livekit)
-        inbound = _inbound(settings, pool, history, self._rooms, _profiles(settings))
+        inbound = _inbound(settings, pool, history, self._rooms, frozenset(_profiles(settings)))
         self.receptionist = Receptionist(_post(settings), inbound, pool)
         self._running = asyncio.get_running_loop().create_task(self.receptionist.run(), name="receptionist")
 
@@ -90,8 +90,10 @@ def open_rooms(livekit: LivekitSettings) -> LivekitRooms:
     return LivekitRooms(livekit.url, livekit.api_key, secret, sip_url=livekit.sip_url)
 
 
-def _profiles(settings: Settings) -> frozenset[str]:
-    return frozenset(load_profiles(settings.profiles_dir, load_models()))
+def _profiles(settings: Settings) -> dict[str, frozenset[str]]:
+    """The installed profiles and their variables."""
+    found = load_profiles(settings.profiles_dir, load_models())
+    return {name: profile.variables for name, profile in found.items()}
 
 
 def _inbound(

@@ -59,7 +59,7 @@ def make_front(pool: PoolDouble, history: HistoryPort, rooms: RoomsDouble, inbou
         "history": history,
         "webhooks": webhooks,
         "doorkeeper": Doorkeeper(pool),
-        "profiles": PROFILES,
+        "profiles": dict.fromkeys(PROFILES, frozenset[str]()) | {"survey": frozenset({"name", "topic"})},
         "room_prefix": "call-",
         "can_dial": True,
         "version": "1.2.3",
@@ -169,6 +169,14 @@ async def test_an_unknown_profile_is_refused_with_those_there_are(api: Api, pool
     problem = await api.problem("POST", "/v1/calls", json=BODY | {"profile": "nobody"})
     assert (problem["status"], problem["slug"]) == (422, "unknown-profile")
     assert "receptionist, reminder" in problem["detail"]
+    assert pool.asked == []
+
+
+async def test_a_context_without_a_variable_of_the_profile_is_refused(api: Api, pool: PoolDouble) -> None:
+    """422, with the names that are missing: nobody is rung to hear a brace."""
+    problem = await api.problem("POST", "/v1/calls", json=BODY | {"profile": "survey", "context": {"name": "Sam"}})
+    assert (problem["status"], problem["slug"]) == (422, "incomplete-context")
+    assert problem["detail"].endswith("also needs: topic")
     assert pool.asked == []
 
 
