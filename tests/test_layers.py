@@ -39,6 +39,7 @@ DECIDING = (
     "cluster/dispatch/worker_protocol.py",
     "cluster/records/views.py",
     "cluster/telephony/dialling.py",
+    "cluster/telephony/masking.py",
     "cluster/telephony/numbers.py",
 )
 """They decide, and so are pure: what they do follows from their arguments alone."""
