@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from cluster.settings import Settings
 
 STATS_EVERY_S = 5.0
-EVENTS_EVERY_S = 0.25
+EVENTS_EVERY_S = 0.5
 """Events are reported in batches: a live transcript needs no more, and each batch is one message."""
 
 
