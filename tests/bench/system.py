@@ -33,6 +33,7 @@ PEER_NUMBER: Final = "+15550000200"
 ERRORS: Final = "errors.log"
 START_WITHIN_S: Final = 120
 STOP_WITHIN_S: Final = 30
+RINGING_S: Final = 20
 WARM_WITHIN_S: Final = 120
 POLL_EVERY_S: Final = 0.1
 _OTHERS: Final = ("RINGMASTER_", "LIVEKIT_", "GOOGLE_", "GEMINI_", "DATABASE_URL", "SSL_CERT_FILE", "RAY_")
@@ -229,6 +230,7 @@ async def _provision_peer(ready: Json) -> None:
     async with LiveKitAPI(ready["carrier"], *keys) as client:
         sip: SipService = client.sip
         trunk = pb.SIPInboundTrunkInfo(name=PEER_NAME, numbers=[PEER_NUMBER])
+        trunk.ringing_timeout.FromSeconds(RINGING_S)
         made = await sip.create_inbound_trunk(pb.CreateSIPInboundTrunkRequest(trunk=trunk))
         individual = pb.SIPDispatchRuleIndividual(room_prefix="peer-")
         rule = pb.CreateSIPDispatchRuleRequest(

@@ -75,6 +75,7 @@ class Rig:
     desk: Desk
     livekit: LivekitServer
     settings: Settings
+    callers: list[WebCaller] = field(default_factory=list)
 
     def assignment(self, room: str, **changes: Any) -> Assignment:
         """An inbound call for the profile `baker`."""
@@ -92,6 +93,7 @@ class Rig:
     async def caller(self, room: str) -> WebCaller:
         """Somebody joins the room with a microphone."""
         caller = WebCaller()
+        self.callers.append(caller)
         await caller.join(self.livekit, room)
         return caller
 
@@ -132,6 +134,8 @@ async def rig(livekit: LivekitServer, tmp_path: Path) -> AsyncIterator[Rigs]:
     yield make
     for each in made:
         await each.slot.release()
+        for caller in each.callers:
+            await caller.leave()
 
 
 async def test_a_conversation_from_the_greeting_to_the_goodbye(rig: Rigs) -> None:
@@ -385,6 +389,7 @@ async def test_calls_that_end_in_mid_sentence_do_not_crash_the_process(rig: Rigs
             await caller.until_agent_speaks()
             at.slot.hang_up(o.HUNG_UP_BY_API)
             await at.slot.wait()
+            await caller.leave()
             await at.slot.prepare("baker")
         assert at.slot.status().calls_served == 8
 
