@@ -33,7 +33,7 @@ async def test_the_http_api_from_settings(
         httpx2.AsyncClient(transport=transport, base_url="http://ringmaster") as client,
     ):
         client.headers["Authorization"] = f"Bearer {KEY}"
-        response = await client.post("/v1/calls", json={"to": "+15551230001", "profile": "reminder"})
+        response = await client.post("/v1/calls", json={"to": "+15551230001", "profile": "receptionist"})
         assert response.status_code == status
         assert (await client.post("/livekit/webhook", content=b"{}")).status_code == 401
         assert "ringmaster_draining" in (await client.get("/metrics")).text

@@ -49,7 +49,7 @@ class System:
         assert answer.status_code == 202, answer.text
         return str(answer.json()["call_id"])
 
-    def phone(self, carrier_call: str, until: str = "ended", timeout_s: float = 60) -> dict[str, Any]:
+    def phone(self, carrier_call: str, until: str = "ended", timeout_s: float = 100) -> dict[str, Any]:
         """The carrier's log of a call, once it was answered or has ended."""
         query: dict[str, str | float] = {"until": until, "timeout_s": timeout_s}
         log: dict[str, Any] = self.carrier.get(f"/_calls/{carrier_call}", params=query).json()
@@ -123,7 +123,7 @@ def system() -> Iterator[System]:
     try:
         ready = json.loads(next(line for line in process.stdout if line.startswith('{"url"')))
         headers = {"Authorization": f"Bearer {ready['key']}"}
-        options: dict[str, Any] = {"trust_env": False, "timeout": 90}
+        options: dict[str, Any] = {"trust_env": False, "timeout": 120}
         with (
             httpx2.Client(base_url=ready["url"], headers=headers, **options) as api,
             httpx2.Client(base_url=ready["carrier"], **options) as carrier,
