@@ -131,7 +131,7 @@ async def test_conversation_is_heard_both_ways(exchange: Exchange, agent_in: Age
     heard = [Recognizer([GREETING, ANSWER]).transcribe(turn.pcm16) for turn in call.phone.ears.turns]
     assert heard == [GREETING, ANSWER]
     (response_ms,) = log.response_ms
-    assert response_ms == pytest.approx((answered - last_heard) * 1000 + 100, abs=150)
+    assert response_ms == pytest.approx((answered - last_heard) * 1000 + 100, abs=1_500)
     assert log.script_done
     assert log.loud_ms > 2000
 
