@@ -58,7 +58,7 @@ def test_what_must_not_be_seen_is_removed(text: str, clean: str) -> None:
 
 def test_a_line_is_one_json_object(output: StringIO) -> None:
     """Message, level, logger, time and what stands in `extra`."""
-    log.info("registered as %s", "worker-1", extra={"calls": 3, "_ray_timestamp_ns": 1})
+    log.info("registered as %s", "worker-1", extra={"calls": 3, "_ray_job_id": 1})
     line = json.loads(output.getvalue())
     assert line.pop("timestamp").endswith("Z")
     assert line == {"event": "registered as worker-1", "level": "info", "logger": "ringmaster.test", "calls": 3}
