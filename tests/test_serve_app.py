@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import warnings
 from typing import Any
 
 from fastapi import FastAPI
 
-with warnings.catch_warnings():
-    # Ray Serve's own use of pydantic.
-    warnings.simplefilter("ignore")
-    import serve_app
+import serve_app
 
 FRONTDOOR: Any = serve_app.Frontdoor
 RECEPTIONIST: Any = serve_app.Receptionist

@@ -98,6 +98,7 @@ class Serving:
         """Take over a call that an earlier process began; one without an actor runs out with its lease."""
         self._calls[lease.lease_id] = call
         if lease.slot:
+            self._book.started(lease.lease_id, self._clock.now())
             self._tasks.spawn("a call", self._reattach(lease))
 
     async def hang_up(self, call_id: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request, Security
 from fastapi.security import HTTPBearer
+from fastapi_offline import FastAPIOffline
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -215,7 +216,7 @@ def build_api(front: Front) -> FastAPI:
         yield
         await front.close()
 
-    app = FastAPI(
+    app = FastAPIOffline(
         lifespan=lifespan,
         title="Ringmaster",
         version=front.version,

@@ -28,6 +28,16 @@ async def test_a_restart_attaches_to_the_calls_that_live(house: House) -> None:
     assert house.closed_rooms == []
 
 
+async def test_a_call_can_be_hung_up_right_after_a_restart(house: House) -> None:
+    """The wish goes to the actor that has the call, also before that has renewed its lease."""
+    await house.desk.admit(call_request(1))
+    actor = await house.serving()
+    await house.desk.close()
+    await house.open()
+    assert await house.desk.hangup("call-1")
+    assert actor.hangups == [str(o.HUNG_UP_BY_API)]
+
+
 async def test_a_restart_finds_the_calls_that_ended_meanwhile(house: House) -> None:
     """The actor still has the record, and it is written once."""
     await house.desk.admit(call_request(1))

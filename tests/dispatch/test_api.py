@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -378,7 +379,7 @@ async def test_every_problem_type_has_a_page(api: Api) -> None:
 
 
 async def test_the_description_of_the_api(api: Api) -> None:
-    """Every route is in it, with its problems; and there is a page to read it."""
+    """Every route is in it, with its problems."""
     description = (await api.ask("GET", "/openapi.json", None)).json()
     assert set(description["paths"]) == {
         "/v1/calls",
@@ -397,4 +398,13 @@ async def test_the_description_of_the_api(api: Api) -> None:
     assert "ProblemDocument" in description["components"]["schemas"]
     assert create["security"] == [{"HTTPBearer": []}]
     assert description["info"]["version"] == "1.2.3"
-    assert (await api.ask("GET", "/docs", None)).status_code == 200
+
+
+async def test_the_description_can_be_read_without_a_way_out(api: Api) -> None:
+    """What the page at /docs loads comes from here."""
+    page = await api.ask("GET", "/docs", None)
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(loaded) == 3
+    for path in loaded:
+        assert path.startswith("/")
+        assert (await api.ask("GET", path, None)).status_code == 200
