@@ -153,7 +153,7 @@ async def check_live(settings: Settings) -> Check:
     began = time.monotonic()
     client = await asyncio.to_thread(make_client, settings.live)
     try:
-        async with open_session(client, profile, settings.live.setup_timeout_s):
+        async with await open_session(client, profile, settings.live.setup_timeout_s):
             return Check(name="live", ok=True, detail=f"{profile.model} is set up in {_ms(began)}, by {_way(settings)}")
     except LiveUnavailable as error:
         fix = "check the key, the model's name, GOOGLE_GEMINI_BASE_URL and SSL_CERT_FILE"

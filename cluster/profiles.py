@@ -52,6 +52,8 @@ class Limits(_Part):
     """Nobody spoke for so long: the agent asks whether the caller is still there …"""
     idle_reminders: Annotated[int, Field(ge=0, le=10)] = 2
     """… at most so many times in a row."""
+    answer_within_s: Annotated[float, Field(ge=1, le=30)] = 2.5
+    """The caller has spoken and no answer came for so long: the model is nudged, then its session is replaced."""
     max_cost_usd: Annotated[Decimal, Field(gt=0, le=100, decimal_places=6)] = Decimal(2)
     """Twenty minutes with the default compression cost about 2.50."""
 

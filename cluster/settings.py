@@ -114,6 +114,9 @@ class LiveSettings(_Group):
     setup_timeout_s: PositiveSeconds = Field(default=8, validation_alias="RINGMASTER_LIVE_SETUP_TIMEOUT_S")
     """Seconds until a session must be set up. The SDK itself waits for ever; a set-up takes about 1 s, 5 s when Google
     is slow, and a caller does not listen to silence for longer than this."""
+    rotate_after_s: PositiveSeconds = Field(default=500, validation_alias="RINGMASTER_LIVE_ROTATE_AFTER_S")
+    """Seconds after which a connection is replaced, between two turns. Google closes it after about 600, mostly with a
+    GoAway 50 s before; in bad weeks without one at 523."""
 
     @model_validator(mode="after")
     def _one_backend(self) -> Self:

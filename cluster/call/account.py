@@ -27,7 +27,6 @@ class Account:
     def __init__(self, assignment: Assignment, model: str, slot: str, node: str, *, began: float) -> None:
         self.assignment = assignment
         self.timings_ms: dict[str, float] = {}
-        self.resumption_handle = ""
         self.recording_url = ""
         self._model = model
         self._slot = slot
@@ -55,7 +54,7 @@ class Account:
         """`name` was reached, so many milliseconds after the call began."""
         self.timings_ms[name] = round((now - self._began) * 1000, 1)
 
-    def use(self, report: UsageReport) -> None:
+    def use(self, report: UsageReport, _connection: int) -> None:
         """The Live API reported tokens."""
         self._usage = add(self._usage, report)
 
@@ -81,7 +80,7 @@ class Account:
             cost_usd_micros=self.cost_usd_micros(core),
             talk_s=_talk_s(core, now),
             checkpoint=Checkpoint(
-                resumption_handle=self.resumption_handle,
+                resumption_handle=core.desk.continuity.handle,
                 transcript=tuple(core.turns.lines[-CHECKPOINT_LINES:]),
             ),
         )

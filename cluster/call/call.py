@@ -7,27 +7,29 @@ is carried out at once. Leaving `run()` means that nothing of the call is left: 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import aiohttp
+import numpy as np
 
 from cluster import outcome as o
 from cluster.call import events as ev
 from cluster.call.account import Account
+from cluster.call.continuity import ContinuityRules
 from cluster.call.core import CallCore, Rules
-from cluster.call.line import CallerLine
-from cluster.call.live import LiveSession, LiveUnavailable
-from cluster.call.live_messages import Audio, BargeIn, GoingAway, LiveMessage, Resumable
+from cluster.call.line import CallerLine, rms
+from cluster.call.live_link import LiveLink, Opener
+from cluster.call.live_messages import Audio, BargeIn
 from cluster.call.phone import DialFailed, dial
 from cluster.call.prompts import Prompts
 from cluster.call.quality import resampler_quality
 from cluster.call.recording import Recorder
 from cluster.call.room import RoomLink, RoomUnreachable
-from cluster.call.sentence import unavailable_sentence
-from cluster.call.usage import UsageReport
+from cluster.call.sentence import FILLER, recorded, unavailable_sentence
 from cluster.call.voice import AgentVoice
 from cluster.messages import Assignment, CallEvent, CallRecord, Direction, Renewal, Verdict
 from cluster.outcome import Outcome, Result
@@ -72,7 +74,10 @@ class _Over(Exception):
 class PhoneCall:
     """One call. `run()` once; `feed()` and `hang_up()` while it runs."""
 
-    def __init__(self, assignment: Assignment, profile: Profile, model: Model, equipment: Equipment) -> None:
+    def __init__(
+        self, assignment: Assignment, profile: Profile, model: Model, equipment: Equipment, opener: Opener
+    ) -> None:
+        """`opener` gives the parked Live session or opens one."""
         self._request = assignment.request
         self._assignment = assignment
         self._profile = profile
@@ -80,15 +85,23 @@ class PhoneCall:
         self._kit = equipment
         self._started_at = time.time()
         now = time.monotonic()
-        self._core = CallCore(_rules(assignment, profile), Prompts(profile.greeting.text, self._request.context), now)
+        rules = _rules(assignment, profile, equipment.settings)
+        self._core = CallCore(rules, Prompts(profile.greeting.text, self._request.context), now)
         self._account = Account(assignment, profile.model, equipment.slot, equipment.node, began=now)
         self._link = RoomLink(self.feed, self._evicted)
         self._voice = AgentVoice(lambda: self.feed(ev.PlayoutDrained()), self._on_played)
         self._line = CallerLine(self._on_caller_pcm, self.feed)
-        self._live: LiveSession | None = None
         recording = profile.audio.recording
         self._recorder = Recorder(recording.url, self._request.call_id) if recording and recording.enabled else None
         self._tasks = asyncio.TaskGroup()
+        self._live = LiveLink(
+            opener,
+            self._tasks,
+            feed=self.feed,
+            on_message=self._on_live,
+            on_usage=self._account.use,
+            trigger=model.trigger,
+        )
         self._over = asyncio.Event()
         self._timer_changed = asyncio.Event()
         self._joined = asyncio.Event()
@@ -103,21 +116,21 @@ class PhoneCall:
 
     def feed(self, event: ev.Event) -> None:
         """Something happened. Decides and acts at once; never waits."""
+        if isinstance(event, ev.CallerSpoke):
+            self._live.caller_spoke()
         self._act(self._core.handle(event, time.monotonic()))
 
     def hang_up(self, outcome: Outcome) -> None:
         """End the call now."""
         self.feed(ev.HangUp(outcome))
 
-    async def run(self, sessions: Callable[[], Awaitable[LiveSession]]) -> CallRecord:
-        """Run the call to its end and return its record.
-
-        `sessions` gives the parked Live session or opens one; it may raise `LiveUnavailable`.
-        """
+    async def run(self) -> CallRecord:
+        """Run the call to its end and return its record."""
         try:
             async with self._tasks as tasks:
-                for part in self._parts(sessions):
+                for part in self._parts():
                     tasks.create_task(part)
+                self.feed(ev.CallBegins())
         except* _Over:
             pass
         except* Exception as errors:  # noqa: BLE001 - a bug of ours must not leave a caller in silence
@@ -127,10 +140,9 @@ class PhoneCall:
             await self._clean_up()
         return self._account.record(self._core, self._outcome, started_at=self._started_at, now=time.monotonic())
 
-    def _parts(self, sessions: Callable[[], Awaitable[LiveSession]]) -> Iterable[Coroutine[Any, Any, None]]:
+    def _parts(self) -> Iterable[Coroutine[Any, Any, None]]:
         yield self._end_when_over()
         yield self._keep_time()
-        yield self._open_live(sessions)
         yield self._join()
         yield self._voice.play_for_ever()
         yield self._line.listen_for_ever(self._link)
@@ -154,15 +166,6 @@ class PhoneCall:
                     await self._timer_changed.wait()
             except TimeoutError:
                 self._act(self._core.tick(time.monotonic()))
-
-    async def _open_live(self, sessions: Callable[[], Awaitable[LiveSession]]) -> None:
-        try:
-            self._live = await sessions()
-        except LiveUnavailable as error:
-            self.feed(ev.LiveLost(o.LIVE_UNREACHABLE, str(error)))
-            return
-        self._live.attach(self._on_live)
-        self.feed(ev.LiveOpened())
 
     async def _join(self) -> None:
         try:
@@ -239,30 +242,24 @@ class PhoneCall:
     def _note(self, kind: str, **fields: Any) -> None:
         self._account.note(kind, time.monotonic(), **fields)
 
-    def _on_live(self, message: LiveMessage) -> None:
+    def _on_live(self, message: Audio | BargeIn | ev.Event) -> None:
         match message:
             case Audio(pcm, rate_hz):
                 ms = self._voice.put(pcm, rate_hz)
                 if ms is None:
                     self._note("fault", what="reply-too-long")
                 else:
-                    self.feed(ev.AgentAudio(ms))
+                    self.feed(ev.AgentAudio(ms, rms(np.frombuffer(pcm, np.int16))))
             case BargeIn():
                 unheard_ms = self._voice.clear()
                 if self._recorder:
                     self._recorder.silence_agent()
                 self.feed(ev.Interrupted(unheard_ms))
-            case UsageReport():
-                self._account.use(message)
-            case Resumable(handle):
-                self._account.resumption_handle = handle
-            case GoingAway(time_left_s):
-                self._note("live", state="going-away", time_left_s=time_left_s)
             case _:
                 self.feed(message)
 
     def _on_caller_pcm(self, pcm: bytes) -> None:
-        if self._live is not None and self._core.answered_at is not None:
+        if self._core.answered_at is not None:
             self._live.send_audio(pcm)
         if self._recorder:
             self._recorder.caller(pcm)
@@ -287,21 +284,31 @@ class PhoneCall:
         match effect:
             case ev.Note(kind, fields):
                 self._note(kind, **fields)
-            case ev.Prompt(text, respond) if self._live is not None:
-                self._live.send_text(text, respond=respond, as_realtime=self._model.trigger == "realtime_text")
-            case ev.AnswerTool(call_id, name, response) if self._live is not None:
-                self._live.send_tool_response(call_id, name, dict(response))
             case ev.OpenLine():
-                self._tasks.create_task(self._open_line())
-            case ev.SayUnavailable():
-                self._voice.put(*unavailable_sentence(self._profile.unavailable_sentence))
                 self._tasks.create_task(self._open_line())
             case ev.Finish(outcome):
                 self._outcome = outcome
                 self._over.set()
+            case ev.Silence() | ev.SayFiller() | ev.SayUnavailable():
+                self._speak_without_model(effect)
+            case ev.LiveGone():
+                pass  # the core has drawn the conclusions
+            case _:
+                self._live.carry_out(effect)
+
+    def _speak_without_model(self, effect: ev.VoiceEffect) -> None:
+        match effect:
+            case ev.Silence():
+                self._voice.clear()
+            case ev.SayFiller():
+                self._voice.put(*recorded(FILLER))
+            case ev.SayUnavailable():
+                self._voice.put(*unavailable_sentence(self._profile.unavailable_sentence))
+                self._tasks.create_task(self._open_line())
 
     async def _clean_up(self) -> None:
         """Whatever happened, nobody is left in a room without an agent."""
+        self._live.release()
         await self._link.take_back()
         if not self._is_evicted:
             await self._kit.rooms.delete(self._request.room)
@@ -316,7 +323,7 @@ class PhoneCall:
         await self._report()
 
 
-def _rules(assignment: Assignment, profile: Profile) -> Rules:
+def _rules(assignment: Assignment, profile: Profile, settings: Settings) -> Rules:
     limits = profile.limits
     return Rules(
         max_duration_s=assignment.max_duration_s,
@@ -325,4 +332,8 @@ def _rules(assignment: Assignment, profile: Profile) -> Rules:
         silence_s=limits.silence_s,
         speak_first=profile.greeting.mode == "speak-first",
         inbound=assignment.request.direction is Direction.INBOUND,
+        answer_within_s=limits.answer_within_s,
+        live=ContinuityRules(
+            models=(profile.model,), rotate_after_s=settings.live.rotate_after_s, spread=random.random
+        ),
     )

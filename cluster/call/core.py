@@ -10,14 +10,17 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar
 
 from cluster import outcome as o
 from cluster.call import events as ev
+from cluster.call.continuity import ContinuityRules
+from cluster.call.live_desk import LiveDesk
 from cluster.call.prompts import Prompts
-from cluster.call.states import LEG, LIVE, PHASE, Leg, LegEvent, Live, LiveEvent, Phase, PhaseEvent
+from cluster.call.stalls import ANSWER_WITHIN_S
+from cluster.call.states import LEG, PHASE, Leg, LegEvent, Live, Phase, PhaseEvent
 from cluster.call.turns import Turns
 from cluster.machine import step
 from cluster.messages import Line
@@ -31,8 +34,6 @@ GOODBYE_LIMIT_S = 10.0
 """After `end_call`, at most this much is still played."""
 AFTER_TOOL_QUIET_S = 1.5
 """After `end_call` in silence, how long a goodbye may take to begin."""
-ANSWER_LIMIT_S = 6.0
-"""The caller's words were transcribed and no voice came for so long: the model is nudged, then given up."""
 TAIL_S = 0.35
 """Between the last sample played and the hang-up: the jitter buffers on the way to the phone (measured 125 to 145 ms
 on loopback) must run empty, or the last word is cut."""
@@ -45,7 +46,6 @@ class Timer(StrEnum):
     WRAP_UP = "wrap-up"
     HARD_END = "hard-end"
     IDLE = "idle"
-    ANSWER = "answer"
     GOODBYE = "goodbye"
     TAIL = "tail"
 
@@ -61,6 +61,8 @@ class Rules:
     speak_first: bool
     inbound: bool
     """Somebody is calling, and is told why nobody can talk; nobody is dialled to be told so."""
+    answer_within_s: float = ANSWER_WITHIN_S
+    live: ContinuityRules = field(default_factory=ContinuityRules)
 
 
 class CallCore:
@@ -71,9 +73,9 @@ class CallCore:
         self._prompts = prompts
         self.started_at = now
         self.leg = Leg.IDLE
-        self.live = Live.CONNECTING
         self.phase = Phase.SETTING_UP
         self.turns = Turns(started_at=now)
+        self.desk = LiveDesk(rules.live, rules.answer_within_s, prompts, self.turns)
         self.answered_at: float | None = None
         self.latencies_ms: dict[str, list[float]] = {}
         self.detail = ""
@@ -87,7 +89,13 @@ class CallCore:
         self._caller_ended_at: float | None = None
         self._reminders = 0
         self._quiet_s = 0.0
-        self._nudged = False
+        self._was_connected = False
+        self._line_is_wanted = False
+
+    @property
+    def live(self) -> Live:
+        """Where the conversation with the model stands."""
+        return self.desk.state
 
     def handle(self, event: ev.Event, now: float) -> list[ev.Effect]:
         """What follows from `event`, in the order in which it is to be done."""
@@ -98,13 +106,18 @@ class CallCore:
 
     def deadline(self) -> float | None:
         """When `tick` is due next, or None."""
-        return min(self._timers.values(), default=None)
+        if self.phase is Phase.OVER:
+            return None
+        dues = [*self._timers.values(), self.desk.deadline()]
+        return min((due for due in dues if due is not None), default=None)
 
     def tick(self, now: float) -> list[ev.Effect]:
         """Fire every timer that is due at `now`."""
         for timer in [t for t, at in self._timers.items() if at <= now]:
             if self._timers.pop(timer, None) is not None:
                 self._TIMEOUTS[timer](self, now)
+        if self.phase is not Phase.OVER:
+            self._follow(self.desk.tick(now), now)
         return self._drain()
 
     def _drain(self) -> list[ev.Effect]:
@@ -121,10 +134,6 @@ class CallCore:
     def _move_leg(self, event: LegEvent) -> None:
         self.leg = step(LEG, self.leg, event)
         self._note("leg", state=self.leg.value)
-
-    def _move_live(self, event: LiveEvent) -> None:
-        self.live = step(LIVE, self.live, event)
-        self._note("live", state=self.live.value)
 
     def _move_phase(self, event: PhaseEvent) -> None:
         self.phase = step(PHASE, self.phase, event)
@@ -159,21 +168,46 @@ class CallCore:
 
     # The Live session.
 
-    def _on_live_opened(self, _event: ev.Event, now: float) -> None:
-        self._move_live(LiveEvent.SETUP)
-        self._effects.append(ev.OpenLine())
+    def _on_live(self, event: ev.Event, now: float) -> None:
+        self._follow(self.desk.handle(event, now), now)
+
+    def _follow(self, effects: list[ev.Effect], now: float) -> None:
+        """Pass on what the desk wants done, and note where the conversation stands."""
+        for effect in effects:
+            match effect:
+                case ev.LiveGone(why):
+                    self._live_is_gone(why, now)
+                case ev.SwitchLive(connection):
+                    self._effects += [effect, _live_note(self.live, connection)]
+                    self._serve(now)
+                case ev.OpenLive(connection):
+                    self._effects += [effect, _live_note(self.live, connection)]
+                case ev.Silence():
+                    self._effects.append(effect)
+                    self._agent_speaking = False
+                case _:
+                    self._effects.append(effect)
+
+    def _serve(self, now: float) -> None:
+        """A connection serves: the first one opens the line, and a later one does not know of a goodbye under way."""
+        if self._line_is_wanted and self.phase is Phase.WRAPPING_UP and not self._goodbye_done:
+            self._effects.append(ev.Prompt(self._prompts.time_is_up))
+        if not self._line_is_wanted:
+            self._line_is_wanted = True
+            self._effects.append(ev.OpenLine())
         self._connect(now)
 
-    def _on_live_lost(self, event: ev.LiveLost, now: float) -> None:
-        self._move_live(LiveEvent.FAIL)
-        self.detail = event.detail
-        self._note("fault", what="live", detail=event.detail)
+    def _live_is_gone(self, why: str, now: float) -> None:
+        outcome = o.LIVE_LOST if self._was_connected else o.LIVE_UNREACHABLE
+        self.detail = f"the Live session could not be {'kept' if self._was_connected else 'opened'}: {why}"
+        self._note("live", state=Live.GONE.value)
+        self.desk.stop()
         if self.phase is Phase.CLOSING:
             return
         self._move_phase(PhaseEvent.CLOSE)
-        self._ending = event.outcome
+        self._ending = outcome
         if self.leg in {Leg.IDLE, Leg.DIALLING} and not self._rules.inbound:
-            self._finish(event.outcome)
+            self._finish(outcome)
             return
         self._agent_speaking = True
         self._goodbye_done = True
@@ -181,8 +215,10 @@ class CallCore:
         self._timers = {Timer.GOODBYE: now + GOODBYE_LIMIT_S}
 
     def _connect(self, now: float) -> None:
-        if self.leg is not Leg.ANSWERED or self.live is not Live.READY or self.phase is not Phase.SETTING_UP:
+        serves = self.live in {Live.READY, Live.ROTATING}
+        if self.leg is not Leg.ANSWERED or not serves or self.phase is not Phase.SETTING_UP:
             return
+        self._was_connected = True
         self._move_phase(PhaseEvent.CONNECTED)
         max_s = self._rules.max_duration_s
         self._timers = {
@@ -190,6 +226,7 @@ class CallCore:
             Timer.HARD_END: now + max_s,
         }
         self._effects.append(ev.Prompt(self._prompts.opening(), respond=self._rules.speak_first))
+        self.desk.connected(now, speak_first=self._rules.speak_first)
         if not self._rules.speak_first:
             self._listen(now)
 
@@ -197,8 +234,8 @@ class CallCore:
 
     def _on_agent_audio(self, event: ev.AgentAudio, now: float) -> None:
         self.turns.agent_audio(event.ms)
-        self._nudged = False
-        for timer in (Timer.IDLE, Timer.ANSWER, Timer.TAIL):
+        self._follow(self.desk.agent_audio(event.ms, event.rms, now), now)
+        for timer in (Timer.IDLE, Timer.TAIL):
             self._timers.pop(timer, None)
         if self._agent_speaking:
             return
@@ -209,8 +246,12 @@ class CallCore:
             self._measure("turn", now - self._caller_ended_at)
         self._caller_ended_at = None
 
+    def _on_generated(self, _event: ev.Event, now: float) -> None:
+        self.desk.generation_done(now)
+
     def _on_drained(self, _event: ev.Event, now: float) -> None:
         self._agent_speaking = False
+        self._follow(self.desk.drained(now), now)
         if self.phase is Phase.CLOSING:
             self._timers[Timer.TAIL] = now + (TAIL_S if self._goodbye_done else AFTER_TOOL_QUIET_S)
         elif self.phase is Phase.WRAPPING_UP and self._goodbye_done:
@@ -226,8 +267,7 @@ class CallCore:
         self.turns.caller_text(event.text, now)
         self._note("speaking", who="caller", text=event.text)
         self._caller_active()
-        if self.phase is Phase.TALKING and not self._agent_speaking:
-            self._timers[Timer.ANSWER] = now + ANSWER_LIMIT_S
+        self.desk.caller_text(now, agent_is_heard=self._agent_speaking)
 
     def _on_interrupted(self, event: ev.Interrupted, now: float) -> None:
         self._note("interrupted", unheard_ms=round(event.unheard_ms))
@@ -235,12 +275,13 @@ class CallCore:
             self._measure("barge_in", now - self._caller_began_at)
         self._agent_speaking = False
         self._add_lines(self.turns.cut(event.unheard_ms))
+        self._follow(self.desk.interrupted(now), now)
         if self.phase is Phase.CLOSING:
             self._timers[Timer.TAIL] = now + AFTER_TOOL_QUIET_S
 
     def _on_turn_done(self, _event: ev.Event, now: float) -> None:
-        self._timers.pop(Timer.ANSWER, None)
         self._add_lines(self.turns.close())
+        self._follow(self.desk.turn_done(now), now)
         if self.phase in {Phase.WRAPPING_UP, Phase.CLOSING}:
             self._goodbye_done = True
             if not self._agent_speaking:
@@ -255,11 +296,13 @@ class CallCore:
         self._caller_began_at = now
         self._caller_ended_at = None
         self._caller_active()
+        self._follow(self.desk.caller_spoke(now), now)
 
     def _on_caller_paused(self, event: ev.CallerPaused, now: float) -> None:
         self._caller_speaking = False
         self._caller_began_at = None
         self._caller_ended_at = now - event.ago_s
+        self._follow(self.desk.caller_paused(self._caller_ended_at, now, agent_is_heard=self._agent_speaking), now)
         if not self._agent_speaking and self.phase is Phase.TALKING:
             self._listen(self._caller_ended_at)
 
@@ -304,6 +347,7 @@ class CallCore:
     def _close(self, outcome: Outcome, now: float) -> None:
         self._move_phase(PhaseEvent.CLOSE)
         self._ending = outcome
+        self.desk.stop()
         self._timers = {Timer.GOODBYE: now + GOODBYE_LIMIT_S}
         if not self._agent_speaking:
             self._timers[Timer.TAIL] = now + (TAIL_S if self._goodbye_done else AFTER_TOOL_QUIET_S)
@@ -317,8 +361,8 @@ class CallCore:
     # Timers.
 
     def _setup_took_too_long(self, now: float) -> None:
-        if self.live is Live.CONNECTING:
-            self._on_live_lost(ev.LiveLost(o.LIVE_UNREACHABLE, "the Live session was not set up in time"), now)
+        if self.live in {Live.CONNECTING, Live.RESUMING}:
+            self._live_is_gone("not set up in time", now)
         else:
             self._finish(o.CALLER_LEFT_EARLY)
 
@@ -326,6 +370,9 @@ class CallCore:
         self._wrap_up(o.MAX_DURATION, self._prompts.time_is_up, now)
 
     def _quiet_for_too_long(self, now: float) -> None:
+        if self.live is Live.RESUMING:
+            self._listen(now)
+            return
         self._quiet_s += self._rules.idle_reminder_s
         if self._reminders >= self._rules.idle_reminders or self._quiet_s >= self._rules.silence_s:
             self._wrap_up(o.SILENCE, self._prompts.nobody_there, now)
@@ -335,15 +382,6 @@ class CallCore:
         self._effects.append(ev.Prompt(self._prompts.still_there))
         self._listen(now)
 
-    def _no_answer_came(self, now: float) -> None:
-        if self._nudged:
-            self._on_live_lost(ev.LiveLost(o.LIVE_LOST, "the model stopped answering"), now)
-            return
-        self._nudged = True
-        self._note("fault", what="no-answer")
-        self._effects.append(ev.Prompt(self._prompts.answer_now))
-        self._timers[Timer.ANSWER] = now + ANSWER_LIMIT_S
-
     def _end_now(self, _now: float) -> None:
         self._finish(self._ending or o.MAX_DURATION)
 
@@ -352,8 +390,13 @@ class CallCore:
         ev.PhoneRinging: _on_ringing,
         ev.PhoneAnswered: _on_answered,
         ev.PhoneGone: _on_gone,
-        ev.LiveOpened: _on_live_opened,
-        ev.LiveLost: _on_live_lost,
+        ev.CallBegins: _on_live,
+        ev.LiveOpened: _on_live,
+        ev.LiveFailed: _on_live,
+        ev.LiveBroke: _on_live,
+        ev.GoingAway: _on_live,
+        ev.Resumable: _on_live,
+        ev.GenerationDone: _on_generated,
         ev.AgentAudio: _on_agent_audio,
         ev.PlayoutDrained: _on_drained,
         ev.AgentText: _on_agent_text,
@@ -372,7 +415,10 @@ class CallCore:
         Timer.WRAP_UP: _time_is_nearly_up,
         Timer.HARD_END: _end_now,
         Timer.IDLE: _quiet_for_too_long,
-        Timer.ANSWER: _no_answer_came,
         Timer.GOODBYE: _end_now,
         Timer.TAIL: _end_now,
     }
+
+
+def _live_note(state: Live, connection: int) -> ev.Note:
+    return ev.Note("live", {"state": state.value, "connection": connection})

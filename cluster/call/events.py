@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cluster.call.faults import Fault
 from cluster.outcome import Outcome
 
 
@@ -32,23 +33,59 @@ class PhoneGone:
 
 
 @dataclass(frozen=True, slots=True)
-class LiveOpened:
-    """The Live session is set up."""
+class CallBegins:
+    """The process has the call: the Live session can be opened."""
 
 
 @dataclass(frozen=True, slots=True)
-class LiveLost:
-    """The Live session could not be opened or was closed; `detail` holds no personal data."""
+class LiveOpened:
+    """A Live connection is set up, and has been so for `age_s`."""
 
-    outcome: Outcome
-    detail: str
+    connection: int = 1
+    age_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFailed:
+    """A Live connection could not be set up."""
+
+    connection: int
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class LiveBroke:
+    """A Live connection that was set up has closed."""
+
+    connection: int
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class GoingAway:
+    """The server will close the connection that serves in `time_left_s`."""
+
+    time_left_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Resumable:
+    """A handle from which the conversation can be resumed as it stands now."""
+
+    handle: str = field(repr=False)  # secret
 
 
 @dataclass(frozen=True, slots=True)
 class AgentAudio:
-    """The model sent that much audio, which is now queued to be heard."""
+    """The model sent that much audio, which is now queued to be heard; `rms` is its level as 16-bit samples."""
 
     ms: float
+    rms: float = 1_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationDone:
+    """Everything that the model will say in this turn was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +155,18 @@ class WindDown:
 
 
 Event = (
-    Dialling
+    CallBegins
+    | Dialling
     | PhoneRinging
     | PhoneAnswered
     | PhoneGone
     | LiveOpened
-    | LiveLost
+    | LiveFailed
+    | LiveBroke
+    | GoingAway
+    | Resumable
     | AgentAudio
+    | GenerationDone
     | PlayoutDrained
     | AgentText
     | CallerText
@@ -136,6 +178,61 @@ Event = (
     | HangUp
     | WindDown
 )
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLive:
+    """Set up a Live connection; `target` counts the profile's models and places, `handle` resumes a conversation."""
+
+    connection: int
+    target: int
+    handle: str = field(default="", repr=False)  # secret
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchLive:
+    """From now on this connection serves. `gap_s` is how long none did."""
+
+    connection: int
+    resumed: bool
+    """It knows what was said up to its handle; else it knows nothing."""
+    replay: bool = True
+    """False: what the caller said last is what the server choked on."""
+    gap_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DropLive:
+    """Close a Live connection, should it be open."""
+
+    connection: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiveGone:
+    """No connection serves, and none will."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Send the caller's audio that no connection has heard for sure, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What the caller said so far was heard and answered: it need not be sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Drop the agent's queued audio: there is nothing to be heard in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SayFiller:
+    """Play the recorded sentence that asks the caller for a moment of patience."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,4 +277,8 @@ class Finish:
     outcome: Outcome
 
 
-Effect = OpenLine | Prompt | AnswerTool | SayUnavailable | Note | Finish
+LiveEffect = OpenLive | SwitchLive | DropLive | Replay | Settled | Prompt | AnswerTool
+"""What the Live connections do."""
+VoiceEffect = Silence | SayFiller | SayUnavailable
+"""What the agent's voice does without a model."""
+Effect = LiveEffect | VoiceEffect | LiveGone | OpenLine | Note | Finish

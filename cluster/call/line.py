@@ -16,6 +16,8 @@ from cluster.call.turns import SpeechMeter
 from cluster.call.voice import LINE_HZ, Resampler
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from cluster.call.room import RoomLink
 
 FRAME_MS = 40
@@ -51,15 +53,20 @@ class CallerLine:
             finally:
                 await stream.aclose()
 
-    def _hear(self, samples: np.ndarray[tuple[int], np.dtype[np.int16]]) -> None:
+    def _hear(self, samples: npt.NDArray[np.int16]) -> None:
         if not len(samples):
             return
         self._on_pcm(samples.tobytes())
         now = time.monotonic()
-        level = samples.astype(np.float32)
         was_speaking = self._meter.speaking
-        ended_at = self._meter.feed(float(np.sqrt(np.dot(level, level) / len(level))), now)
+        ended_at = self._meter.feed(rms(samples), now)
         if ended_at is not None:
             self._on_event(ev.CallerPaused(now - ended_at))
         elif self._meter.speaking and not was_speaking:
             self._on_event(ev.CallerSpoke())
+
+
+def rms(samples: npt.NDArray[np.int16]) -> float:
+    """The level of 16-bit samples; 0 where there are none."""
+    level = samples.astype(np.float32)
+    return float(np.sqrt(np.dot(level, level) / max(1, len(level))))

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import certifi
@@ -19,9 +19,8 @@ from google import genai
 from google.genai import errors, types
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from cluster import outcome as o
-from cluster.call import events as ev
-from cluster.call.live_messages import LiveMessage, parse
+from cluster.call.faults import NO_CONNECTION, Fault, Stage
+from cluster.call.live_messages import Broken, LiveMessage, parse
 from cluster.call.live_setup import live_config
 from cluster.call.playout import UplinkQueue
 
@@ -37,13 +36,21 @@ INPUT_HZ = 16_000
 INPUT_MIME = f"audio/pcm;rate={INPUT_HZ}"
 UPLINK_MAX_MS = 2_000
 """A caller's last two seconds are worth sending late; more would only delay the answer."""
+PIECE_BYTES = INPUT_HZ * 2 // 10
+"""100 ms: what has gathered goes out in pieces that the service knows."""
+ABNORMAL = 1006
+UNAUTHORIZED = 401
 CLOSE_TIMEOUT_S = 1
 """The websockets default of 10 s would hold every hang-up for as long as a dead server does not answer."""
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 class LiveUnavailable(Exception):
-    """The session could not be set up; the message says why, without keys or tokens."""
+    """The session could not be set up; `fault` says why, without keys or tokens."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
 
 
 def make_client(settings: LiveSettings) -> genai.Client:
@@ -95,19 +102,35 @@ def _credentials(file: Path | None) -> Any:
 
 
 class LiveSession:
-    """A set-up session. Made by `open_session`; closing that scope closes it."""
+    """A set-up session, made by `open_session`. It is read and written until `aclose`."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: AsyncSession, scope: AsyncExitStack) -> None:
         self.session = session
         self.opened_at = time.monotonic()
         self.touched = False
         """It carries something of a caller, so it must never serve another one."""
         self.closed = False
+        self._scope = scope
         self._uplink = UplinkQueue(frame_ms=20, max_ms=UPLINK_MAX_MS)
         self._waiting = asyncio.Event()
         self._sink: Callable[[LiveMessage], None] | None = None
         self._backlog: list[LiveMessage] = []
         self._texts: list[Callable[[], Any]] = []
+        self._tasks = [asyncio.create_task(self._read_for_ever()), asyncio.create_task(self._write_for_ever())]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection; takes at most a second. May be called again."""
+        self.closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._scope.aclose()
 
     def attach(self, sink: Callable[[LiveMessage], None]) -> None:
         """From now on every message goes to `sink`, those that came before first."""
@@ -150,11 +173,12 @@ class LiveSession:
         else:
             self._sink(message)
 
-    def _lost(self, detail: str) -> None:
-        self.closed = True
-        self._deliver(ev.LiveLost(o.LIVE_LOST, detail))
+    def _lost(self, fault: Fault) -> None:
+        if not self.closed:
+            self.closed = True
+            self._deliver(Broken(fault))
 
-    async def read_for_ever(self) -> None:
+    async def _read_for_ever(self) -> None:
         """The one reader. `receive()` ends after every turn, so it is entered again until the socket closes."""
         while True:
             try:
@@ -165,11 +189,11 @@ class LiveSession:
                 # The SDK raises it for a message whose top-level keys it does not know; the session is fine.
                 continue
             except Exception as error:  # noqa: BLE001 - whatever the SDK trips over, the call must know that it is deaf
-                self._lost(describe(error))
+                self._lost(fault_of(error, Stage.SESSION))
                 return
 
-    async def write_for_ever(self) -> None:
-        """The one writer: control messages first, then all the audio that has gathered."""
+    async def _write_for_ever(self) -> None:
+        """The one writer: control messages first, then all the audio that has gathered, as fast as it is taken."""
         with suppress(ConnectionClosed):
             while True:
                 await self._waiting.wait()
@@ -177,48 +201,49 @@ class LiveSession:
                 texts, self._texts = self._texts, []
                 for send in texts:
                     await send()
-                if pcm := self._uplink.take_all():
-                    await self.session.send_realtime_input(audio=types.Blob(data=pcm, mime_type=INPUT_MIME))
+                pcm = self._uplink.take_all()
+                for start in range(0, len(pcm), PIECE_BYTES):
+                    piece = pcm[start : start + PIECE_BYTES]
+                    await self.session.send_realtime_input(audio=types.Blob(data=piece, mime_type=INPUT_MIME))
 
 
-@asynccontextmanager
-async def open_session(client: genai.Client, profile: Profile, setup_timeout_s: float) -> AsyncIterator[LiveSession]:
-    """Connect, set up and check one session; it is read and written until the scope ends.
+async def open_session(
+    client: genai.Client, profile: Profile, within_s: float, *, model: str = "", handle: str = ""
+) -> LiveSession:
+    """Connect, set up and check one session; `model` is the profile's own if empty, `handle` resumes a conversation.
 
     Raises `LiveUnavailable` where the endpoint is unreachable, refuses, or does not finish the setup within
-    `setup_timeout_s` (the SDK itself would wait for ever).
+    `within_s` (the SDK itself would wait for ever).
     """
     async with AsyncExitStack() as scope:
         try:
-            async with asyncio.timeout(setup_timeout_s):
+            async with asyncio.timeout(within_s):
                 session = await scope.enter_async_context(
-                    client.aio.live.connect(model=profile.model, config=live_config(profile))
+                    client.aio.live.connect(model=model or profile.model, config=live_config(profile, handle))
                 )
         except TimeoutError:
-            raise LiveUnavailable(f"no setup from the Live endpoint within {setup_timeout_s:g} s") from None
+            reason = f"no setup from the Live endpoint within {within_s:g} s"
+            raise LiveUnavailable(Fault(Stage.SETUP, NO_CONNECTION, reason, bool(handle))) from None
         except (errors.APIError, InvalidStatus, OSError, ConnectionClosed, ValueError) as error:
-            raise LiveUnavailable(describe(error)) from None
+            raise LiveUnavailable(fault_of(error, Stage.SETUP, with_handle=bool(handle))) from None
         except Exception as error:
             if type(error).__module__.startswith("google.auth"):
-                raise LiveUnavailable(f"Google credentials: {type(error).__name__}") from None
+                reason = f"Google credentials: {type(error).__name__}"
+                raise LiveUnavailable(Fault(Stage.UPGRADE, UNAUTHORIZED, reason)) from None
             raise
         if session.setup_complete is None:
-            raise LiveUnavailable("the Live endpoint answered the setup with something else than setupComplete")
-        live = LiveSession(session)
-        tasks = [asyncio.create_task(live.read_for_ever()), asyncio.create_task(live.write_for_ever())]
-        try:
-            yield live
-        finally:
-            live.closed = True
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            reason = "the Live endpoint answered the setup with something else than setupComplete"
+            raise LiveUnavailable(Fault(Stage.SETUP, NO_CONNECTION, reason, bool(handle)))
+        return LiveSession(session, scope.pop_all())
 
 
-def describe(error: Exception) -> str:
-    """One line on a failure of the Live connection: code and the server's own reason, nothing of ours."""
+def fault_of(error: Exception, stage: Stage, *, with_handle: bool = False) -> Fault:
+    """What an exception of the SDK says: code and the server's own reason, nothing of ours."""
     if isinstance(error, errors.APIError):
-        return f"closed with {error.code}: {error.details or error.message or 'no reason given'}"
+        return Fault(stage, error.code, str(error.details or error.message or ""), with_handle)
     if isinstance(error, InvalidStatus):
-        return f"the upgrade was refused with HTTP {error.response.status_code}"
-    return f"{type(error).__name__}: {error}" if isinstance(error, OSError) else type(error).__name__
+        return Fault(Stage.UPGRADE, error.response.status_code, with_handle=with_handle)
+    if isinstance(error, ConnectionClosed):
+        return Fault(stage, error.rcvd.code if error.rcvd else ABNORMAL, error.rcvd.reason if error.rcvd else "")
+    reason = f"{type(error).__name__}: {error}" if isinstance(error, OSError) else type(error).__name__
+    return Fault(stage, NO_CONNECTION, reason, with_handle)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cluster.call import events as ev
+from cluster.call.faults import Fault
 from cluster.call.usage import UsageReport
 
 if TYPE_CHECKING:
@@ -30,20 +31,13 @@ class BargeIn:
 
 
 @dataclass(frozen=True, slots=True)
-class Resumable:
-    """A handle from which the conversation can be resumed."""
+class Broken:
+    """The connection has closed, and not by us."""
 
-    handle: str = field(repr=False)  # secret
-
-
-@dataclass(frozen=True, slots=True)
-class GoingAway:
-    """The server will close this connection in `time_left_s`."""
-
-    time_left_s: float
+    fault: Fault
 
 
-LiveMessage = Audio | BargeIn | Resumable | GoingAway | UsageReport | ev.Event
+LiveMessage = Audio | BargeIn | Broken | UsageReport | ev.Event
 
 
 def parse(message: types.LiveServerMessage) -> Iterator[LiveMessage]:
@@ -61,9 +55,9 @@ def parse(message: types.LiveServerMessage) -> Iterator[LiveMessage]:
         yield usage_report(message.usage_metadata)
     update = message.session_resumption_update
     if update is not None and update.resumable and update.new_handle:
-        yield Resumable(update.new_handle)
+        yield ev.Resumable(update.new_handle)
     if message.go_away is not None:
-        yield GoingAway(seconds(message.go_away.time_left))
+        yield ev.GoingAway(seconds(message.go_away.time_left))
 
 
 def _content(content: types.LiveServerContent) -> Iterator[LiveMessage]:
@@ -78,6 +72,12 @@ def _content(content: types.LiveServerContent) -> Iterator[LiveMessage]:
                 yield Audio(blob.data, rate_hz(blob.mime_type))
     if content.output_transcription is not None and content.output_transcription.text:
         yield ev.AgentText(content.output_transcription.text)
+    yield from _ends(content)
+
+
+def _ends(content: types.LiveServerContent) -> Iterator[LiveMessage]:
+    if content.generation_complete:
+        yield ev.GenerationDone()
     if content.turn_complete:
         yield ev.TurnDone()
 

@@ -15,8 +15,11 @@ END_CALL = types.FunctionDeclaration(
 )
 
 
-def live_config(profile: Profile) -> types.LiveConnectConfig:
-    """A new configuration for every session: the SDK changes the one that it is given."""
+def live_config(profile: Profile, handle: str = "") -> types.LiveConnectConfig:
+    """A new configuration for every session: the SDK changes the one that it is given.
+
+    Without a handle the field is left out, since a null is refused with 1007 (strands #1999).
+    """
     audio = profile.audio
     return types.LiveConnectConfig(
         response_modalities=[types.Modality.AUDIO],
@@ -36,7 +39,7 @@ def live_config(profile: Profile) -> types.LiveConnectConfig:
         tools=[types.Tool(function_declarations=[END_CALL])] if "end_call" in profile.tools else None,
         input_audio_transcription=types.AudioTranscriptionConfig(),
         output_audio_transcription=types.AudioTranscriptionConfig(),
-        session_resumption=types.SessionResumptionConfig(),
+        session_resumption=types.SessionResumptionConfig(handle=handle) if handle else types.SessionResumptionConfig(),
         realtime_input_config=types.RealtimeInputConfig(
             automatic_activity_detection=types.AutomaticActivityDetection(
                 start_of_speech_sensitivity=types.StartSensitivity(

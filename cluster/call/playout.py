@@ -92,3 +92,38 @@ class UplinkQueue:
         pcm = b"".join(self._frames)
         self._frames.clear()
         return pcm
+
+
+class CallerTape:
+    """The caller's audio that no answer has covered yet, for a connection that has to hear it again.
+
+    Before anybody speaks it holds just the last moments, so that a word keeps its beginning; then everything up to
+    `max_ms`, of which the oldest gives way.
+    """
+
+    def __init__(self, rate_hz: int, max_ms: float, lead_ms: float = 300) -> None:
+        self._bytes_per_ms = rate_hz * BYTES_PER_SAMPLE / 1000
+        self._max_ms, self._lead_ms = max_ms, lead_ms
+        self._frames: deque[bytes] = deque()
+        self._bytes = 0
+        self._keeping = False
+
+    def put(self, pcm: bytes) -> None:
+        """Record one frame."""
+        self._frames.append(pcm)
+        self._bytes += len(pcm)
+        limit_ms = self._max_ms if self._keeping else self._lead_ms
+        while len(self._frames) > 1 and self._bytes > limit_ms * self._bytes_per_ms:
+            self._bytes -= len(self._frames.popleft())
+
+    def keep(self) -> None:
+        """Somebody speaks: from here on it is worth keeping."""
+        self._keeping = True
+
+    def settle(self) -> None:
+        """What was said is answered."""
+        self._keeping = False
+
+    def recorded(self) -> bytes:
+        """Everything that is kept, oldest first."""
+        return b"".join(self._frames)

@@ -6,8 +6,10 @@ A parked session is set up before its caller is known, so what belongs to one ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+from cluster.messages import Line
 
 BRACKETED = "(Note from the phone system, not from the caller: {})"
 
@@ -21,8 +23,25 @@ class Prompts:
 
     def opening(self) -> str:
         """The first message: the facts of this call, and what to do first."""
-        facts = "".join(f" {{{name}}} is: {value}." for name, value in sorted(self.variables.items()))
-        return BRACKETED.format(f"the call is connected.{facts} {self.greeting}".strip())
+        return BRACKETED.format(f"the call is connected.{self._facts()} {self.greeting}".strip())
+
+    def go_on(self, missed: Iterable[Line]) -> str:
+        """The model was cut in mid sentence; `missed` is what it does not know of, its own words among it."""
+        return BRACKETED.format(
+            f"the line to you was interrupted for a moment. {_told(missed)}"
+            "Go on exactly where you stopped: repeat nothing, and do not mention the interruption."
+        )
+
+    def meanwhile(self, missed: Iterable[Line]) -> str:
+        """What was said without the model's knowledge."""
+        return BRACKETED.format(f"{_told(missed)}The call goes on; there is nothing to answer until the caller speaks.")
+
+    def again(self, text: str) -> str:
+        """For a model that knows nothing: the facts of the call, before `text` tells how it went."""
+        return BRACKETED.format(f"you are in the middle of a call. Do not greet again.{self._facts()}") + f"\n{text}"
+
+    def _facts(self) -> str:
+        return "".join(f" {{{name}}} is: {value}." for name, value in sorted(self.variables.items()))
 
     @property
     def answer_now(self) -> str:
@@ -43,3 +62,8 @@ class Prompts:
     def time_is_up(self) -> str:
         """The call reaches its limit."""
         return BRACKETED.format("this call has reached its time limit. Say a short goodbye now and call end_call.")
+
+
+def _told(lines: Iterable[Line]) -> str:
+    said = "".join(f"\n{'Caller' if line.who == 'caller' else 'You'}: {line.text}" for line in lines)
+    return f"This was said so far:{said}\n" if said else ""

@@ -10,7 +10,6 @@ import asyncio
 import gc
 import os
 import time
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from livekit import rtc
 from cluster import outcome as o
 from cluster.call.call import Equipment, PhoneCall, Upstream
 from cluster.call.live import LiveSession, LiveUnavailable, make_client, open_session
+from cluster.call.live_link import Opener
 from cluster.call.voice import LINE_HZ
 from cluster.dispatch.rooms import LivekitRooms
 from cluster.logs import call_scope
@@ -33,13 +33,16 @@ if TYPE_CHECKING:
     from cluster.settings import Settings
 
 
+OPEN_WITHIN_S = 2.5
+"""In a call, a setup that takes longer than this hangs: somebody is waiting."""
+
+
 @dataclass(slots=True)
 class _Parked:
-    """A set-up Live session of one profile, and the scope that closes it."""
+    """A set-up Live session of one profile."""
 
     profile: Profile
     session: LiveSession
-    scope: AsyncExitStack
 
 
 class CallSlot:
@@ -56,6 +59,7 @@ class CallSlot:
         self._kit: Equipment | None = None
         self._parked: _Parked | None = None
         self._parking = asyncio.Lock()
+        self._given: list[LiveSession] = []
         self._call: PhoneCall | None = None
         self._assignment: Assignment | None = None
         self._running: asyncio.Task[CallRecord] | None = None
@@ -161,31 +165,43 @@ class CallSlot:
     async def _serve(self, assignment: Assignment) -> CallRecord:
         assert self._kit is not None  # noqa: S101 - start() equips first
         profile = self._profiles[assignment.request.profile]
-        self._call = PhoneCall(assignment, profile, self._models[profile.model], self._kit)
+        self._call = PhoneCall(assignment, profile, self._models[profile.model], self._kit, self._opener(profile))
         try:
             with call_scope(assignment.request.call_id):
-                return await self._call.run(lambda: self._session_for(profile))
+                return await self._call.run()
         finally:
             self._call = None
             self._calls_served += 1
-            if self._parked is not None:
-                self._parked.session.detach()
-                if self._parked.session.touched:
-                    await self._unpark()
+            await self._take_back(profile)
 
-    async def _session_for(self, profile: Profile) -> LiveSession:
-        """The parked session where it fits, else a new one. Raises `LiveUnavailable`."""
-        if self._parked is None or self._parked.session.closed or self._parked.profile != profile:
-            await self._unpark()
-            self._parked = await self._open(profile)
-        return self._parked.session
+    def _opener(self, profile: Profile) -> Opener:
+        """What gives a call its connections: the parked session where it fits, else a new one."""
+
+        async def give(_target: int, handle: str) -> LiveSession:
+            parked, self._parked = self._parked, None
+            if parked is not None:
+                self._given.append(parked.session)
+            if parked is not None and not parked.session.closed and parked.profile == profile and not handle:
+                return parked.session
+            within_s = min(OPEN_WITHIN_S, self._settings.live.setup_timeout_s)
+            session = await open_session(self._client, profile, within_s, handle=handle)
+            self._given.append(session)
+            return session
+
+        return give
+
+    async def _take_back(self, profile: Profile) -> None:
+        """After the call: an untouched session serves another one, every other one is closed."""
+        given, self._given = self._given, []
+        for session in given:
+            if self._parked is None and not session.touched and not session.closed:
+                session.detach()
+                self._parked = _Parked(profile, session)
+            else:
+                await session.aclose()
 
     async def _open(self, profile: Profile) -> _Parked:
-        scope = AsyncExitStack()
-        session = await scope.enter_async_context(
-            open_session(self._client, profile, self._settings.live.setup_timeout_s)
-        )
-        return _Parked(profile, session, scope)
+        return _Parked(profile, await open_session(self._client, profile, self._settings.live.setup_timeout_s))
 
     def _is_fresh(self, profile: Profile) -> bool:
         parked = self._parked
@@ -200,7 +216,7 @@ class CallSlot:
     async def _unpark(self) -> None:
         if self._parked is not None:
             parked, self._parked = self._parked, None
-            await parked.scope.aclose()
+            await parked.session.aclose()
 
     def _forget(self) -> None:
         """Nothing of the last caller stays in this process."""

@@ -47,31 +47,39 @@ LEG: Table[Leg, LegEvent] = {
 
 
 class Live(StrEnum):
-    """The Gemini Live session."""
+    """The conversation with the model, over all its connections."""
 
     CLOSED = "closed"
     CONNECTING = "connecting"
+    """The first connection is being set up."""
     READY = "ready"
+    ROTATING = "rotating"
+    """One connection serves while the next is prepared."""
     RESUMING = "resuming"
+    """No connection serves, and a new one is being set up."""
     GONE = "gone"
 
 
 class LiveEvent(StrEnum):
-    """What moves the Live session."""
+    """What moves the conversation."""
 
     CONNECT = "connect"
     SETUP = "setup"
+    """A connection is set up and serves from now on."""
     ROTATE = "rotate"
+    KEEP = "keep"
+    """The next connection did not come about; the old one still serves."""
+    LOSE = "lose"
     FAIL = "fail"
-    CLOSE = "close"
 
 
 LIVE: Table[Live, LiveEvent] = {
     Live.CLOSED: {LiveEvent.CONNECT: Live.CONNECTING},
-    Live.CONNECTING: {LiveEvent.SETUP: Live.READY, LiveEvent.FAIL: Live.GONE, LiveEvent.CLOSE: Live.CLOSED},
-    Live.READY: {LiveEvent.ROTATE: Live.RESUMING, LiveEvent.FAIL: Live.GONE, LiveEvent.CLOSE: Live.CLOSED},
-    Live.RESUMING: {LiveEvent.SETUP: Live.READY, LiveEvent.FAIL: Live.GONE, LiveEvent.CLOSE: Live.CLOSED},
-    Live.GONE: {LiveEvent.CLOSE: Live.CLOSED},
+    Live.CONNECTING: {LiveEvent.SETUP: Live.READY, LiveEvent.FAIL: Live.GONE},
+    Live.READY: {LiveEvent.ROTATE: Live.ROTATING, LiveEvent.LOSE: Live.RESUMING, LiveEvent.FAIL: Live.GONE},
+    Live.ROTATING: {LiveEvent.SETUP: Live.READY, LiveEvent.KEEP: Live.READY, LiveEvent.LOSE: Live.RESUMING},
+    Live.RESUMING: {LiveEvent.SETUP: Live.READY, LiveEvent.FAIL: Live.GONE},
+    Live.GONE: {},
 }
 
 

@@ -7,12 +7,16 @@ documents this), so a line is closed by a turn's end, not by the next text.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cluster.messages import Line
 
 MAX_LINES = 2_000
 """Bounds the memory of a call that never ends; a line every 3 s fills it in 100 minutes."""
+
+
+RECALLED_CHARS = 12_000
+"""Of a long conversation, a new session is told the newest part: about 3,000 tokens, 15 minutes of talk."""
 
 
 def heard_words(text: str, heard_ms: float, spoken_ms: float) -> str:
@@ -36,6 +40,31 @@ class Turns:
     _agent: str = ""
     _agent_at: float = 0.0
     _spoken_ms: float = 0.0
+    _unmarked: int = 0
+
+    @property
+    def agent_has_spoken(self) -> bool:
+        """Whether the caller has heard anything of the agent."""
+        return bool(self._agent.strip()) or any(line.who == "agent" for line in self.lines)
+
+    def mark(self) -> None:
+        """The server can restore the conversation up to here."""
+        self._unmarked = 0
+
+    def since_mark(self) -> tuple[Line, ...]:
+        """What was said since, with the turn that is not complete yet."""
+        return (*self.lines[len(self.lines) - self._unmarked :], *self._open())
+
+    def everything(self) -> tuple[Line, ...]:
+        """The newest `RECALLED_CHARS` of the whole conversation, with the turn that is not complete yet."""
+        kept: list[Line] = []
+        chars = 0
+        for line in reversed((*self.lines, *self._open())):
+            chars += len(line.text)
+            if chars > RECALLED_CHARS:
+                break
+            kept.append(line)
+        return tuple(reversed(kept))
 
     def caller_text(self, text: str, now: float) -> None:
         """A piece of the caller's words."""
@@ -64,16 +93,24 @@ class Turns:
         """
         return self._flush(cut=True, heard_ms=self._spoken_ms - unheard_ms)
 
-    def _flush(self, *, cut: bool, heard_ms: float) -> list[Line]:
-        added: list[Line] = []
+    def _open(self) -> list[Line]:
+        """The lines of the turn so far, the caller's first."""
+        found: list[Line] = []
         if self._caller.strip():
-            added.append(Line(who="caller", text=self._caller.strip(), at_s=self._caller_at - self.started_at))
+            found.append(Line(who="caller", text=self._caller.strip(), at_s=self._caller_at - self.started_at))
         if self._agent.strip():
-            text = heard_words(self._agent.strip(), heard_ms, self._spoken_ms) if cut else self._agent.strip()
-            added.append(Line(who="agent", text=text, at_s=self._agent_at - self.started_at, heard=not cut))
+            found.append(Line(who="agent", text=self._agent.strip(), at_s=self._agent_at - self.started_at))
+        return found
+
+    def _flush(self, *, cut: bool, heard_ms: float) -> list[Line]:
+        added = self._open()
+        if cut and added and added[-1].who == "agent":
+            text = heard_words(added[-1].text, heard_ms, self._spoken_ms)
+            added[-1] = replace(added[-1], text=text, heard=False)
         self._caller = self._agent = ""
         self._spoken_ms = 0.0
         self.lines = (self.lines + added)[-MAX_LINES:]
+        self._unmarked = min(len(self.lines), self._unmarked + len(added))
         return added
 
 

@@ -164,7 +164,7 @@ class LivekitServer:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_die_with_parent if _LIBC else None,
+                preexec_fn=die_with_parent,
             )
         try:
             async with asyncio.timeout(_START_WITHIN_S), aiohttp.ClientSession() as http:
@@ -219,8 +219,8 @@ class LivekitServer:
         return config
 
 
-def _die_with_parent() -> None:
-    """Runs in the child between fork and exec: a program that was killed leaves no server behind (Linux only)."""
+def die_with_parent() -> None:
+    """For `preexec_fn`, between fork and exec: a program that was killed leaves no process behind (Linux only)."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

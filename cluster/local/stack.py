@@ -30,7 +30,7 @@ from livekit.protocol.sip import (
     SIPOutboundTrunkInfo,
 )
 
-from cluster.local.livekit_server import LivekitServer, ensure_binary
+from cluster.local.livekit_server import LivekitServer, die_with_parent, ensure_binary
 from cluster.local.scenario import load_scenario
 
 START_WITHIN_S = 60
@@ -144,7 +144,13 @@ async def _part(folder: Path, module: str, *arguments: str) -> AsyncIterator[dic
     """Run one part; its first line of output is JSON and says where it listens."""
     log = (folder / f"{module}.log").open("wb")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, *arguments, stdout=asyncio.subprocess.PIPE, stderr=log
+        sys.executable,
+        "-m",
+        module,
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=log,
+        preexec_fn=die_with_parent,
     )
     assert process.stdout is not None  # noqa: S101 - it is a pipe
     try:

@@ -56,14 +56,15 @@ def test_a_call_that_was_never_answered(core: CallCore, account: Account) -> Non
 
 def test_an_answered_call_adds_up(core: CallCore, account: Account) -> None:
     """Tokens, transcripts, times and the line's quality are in the record and in the heartbeat."""
+    core.handle(ev.CallBegins(), 100.0)
     core.handle(ev.LiveOpened(), 100.0)
     core.handle(ev.PhoneAnswered(), 101.0)
     core.handle(ev.AgentAudio(100), 101.2)
     core.handle(ev.AgentText("Hello."), 101.3)
     core.handle(ev.TurnDone(), 102.0)
     account.took("joined", 100.06)
-    account.use(UsageReport(100, {"AUDIO": 100}, 50, {"AUDIO": 50}))
-    account.resumption_handle = "handle"
+    account.use(UsageReport(100, {"AUDIO": 100}, 50, {"AUDIO": 50}), 1)
+    core.handle(ev.Resumable("handle"), 102.0)
     assert account.line(LineStats(loss=0.0, jitter_ms=1.0, rtt_ms=10.0)) > 4
     record = account.record(core, o.AGENT_ENDED, started_at=1_000.0, now=111.0)
     assert (record.answered_s, record.talk_s) == (1.0, 10.0)

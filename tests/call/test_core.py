@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from cluster import outcome as o
 from cluster.call import core as c
 from cluster.call import events as ev
+from cluster.call.faults import Fault, Stage
 from cluster.call.prompts import Prompts
 from cluster.call.states import Leg, Live, Phase
 from cluster.machine import IllegalTransition
@@ -21,35 +22,55 @@ RULES = c.Rules(max_duration_s=600, idle_reminder_s=10, idle_reminders=2, silenc
 PROMPTS = Prompts(greeting="Greet the caller.", variables={"name": "Ana"})
 
 
+def wanted(effects: list[ev.Effect]) -> list[ev.Effect]:
+    """The effects other than notes and the changing of connections."""
+    plumbing = (ev.Note, ev.OpenLive, ev.SwitchLive, ev.DropLive, ev.Settled)
+    return [e for e in effects if not isinstance(e, plumbing)]
+
+
+def failed(connection: int = 1) -> ev.LiveFailed:
+    """The endpoint will never take this request."""
+    return ev.LiveFailed(connection, Fault(Stage.UPGRADE, 403))
+
+
 class Story:
     """A call that is told event by event; collects what it wants done."""
 
     def __init__(self, rules: c.Rules = RULES) -> None:
         self.now = 100.0
+        self.answered: set[int] = set()
         self.core = c.CallCore(rules, PROMPTS, self.now)
-        self.effects: list[ev.Effect] = []
+        self.effects: list[ev.Effect] = self.core.handle(ev.CallBegins(), self.now)
 
     def tell(self, *events: ev.Event, after_s: float = 0.1) -> list[ev.Effect]:
-        """The events happen, each `after_s` after the one before; returns the effects other than notes."""
+        """The events happen, each `after_s` after the one before; returns the effects, see `wanted`."""
         start = len(self.effects)
         for event in events:
+            if isinstance(event, ev.LiveOpened | ev.LiveFailed):
+                self.answered.add(event.connection)
             self.pass_time(after_s)
             self.effects += self.core.handle(event, self.now)
-        return [e for e in self.effects[start:] if not isinstance(e, ev.Note)]
+        return wanted(self.effects[start:])
 
     def pass_time(self, seconds: float) -> list[ev.Effect]:
-        """Time passes and every timer fires when it is due; returns the effects other than notes."""
+        """Time passes and every timer fires when it is due; returns the effects, see `wanted`."""
         start, end = len(self.effects), self.now + seconds
         while (due := self.core.deadline()) is not None and due <= end:
             self.now = max(self.now, due)
             self.effects += self.core.tick(self.now)
         self.now = end
-        return [e for e in self.effects[start:] if not isinstance(e, ev.Note)]
+        return wanted(self.effects[start:])
 
     def talking(self) -> Story:
         """Both ends are there."""
         self.tell(ev.LiveOpened(), ev.PhoneAnswered())
         return self
+
+    @property
+    def opening(self) -> int:
+        """The connection that was last asked for; 0 once it has been answered."""
+        asked = [e.connection for e in self.effects if isinstance(e, ev.OpenLive)]
+        return asked[-1] if asked and asked[-1] not in self.answered else 0
 
     @property
     def outcome(self) -> Outcome | None:
@@ -183,7 +204,7 @@ def test_a_silent_caller_is_asked_and_then_left() -> None:
 def test_a_word_from_the_caller_starts_the_silence_anew() -> None:
     """Reminders count only from the caller's last word."""
     story = Story().talking()
-    story.tell(ev.PlayoutDrained())
+    story.tell(ev.AgentAudio(100), ev.TurnDone(), ev.PlayoutDrained())
     story.pass_time(10.1)
     story.tell(ev.CallerSpoke(), ev.CallerText("hello"), ev.CallerPaused(0.3))
     story.tell(ev.AgentAudio(100), ev.TurnDone(), ev.PlayoutDrained())
@@ -227,18 +248,18 @@ def test_a_caller_on_the_line_hears_a_sentence_when_the_model_is_gone(*, answere
     story.tell(ev.PhoneRinging())
     if answered:
         story.tell(ev.LiveOpened(), ev.PhoneAnswered())
-    lost = ev.LiveLost(o.LIVE_LOST, "closed with 1011")
-    assert story.tell(lost) == [ev.SayUnavailable()]
+        story.tell(ev.LiveBroke(1, Fault(Stage.SESSION, 1006)))
+    assert story.tell(failed(2 if answered else 1))[-1] == ev.SayUnavailable()
     story.tell(ev.PlayoutDrained(), after_s=4)
     story.pass_time(c.TAIL_S)
-    assert story.outcome == o.LIVE_LOST
-    assert story.core.detail == "closed with 1011"
+    assert story.outcome == (o.LIVE_LOST if answered else o.LIVE_UNREACHABLE)
+    assert "unauthorized" in story.core.detail
 
 
 def test_nobody_is_dialled_without_a_model() -> None:
     """The phone has not rung yet, so the call just ends."""
     story = Story(replace(RULES, inbound=False))
-    story.tell(ev.LiveLost(o.LIVE_UNREACHABLE, "refused"))
+    story.tell(failed())
     assert story.outcome == o.LIVE_UNREACHABLE
 
 
@@ -246,7 +267,8 @@ def test_a_model_lost_during_the_goodbye_does_not_disturb_it() -> None:
     """What is queued is still played."""
     story = Story().talking()
     story.tell(ev.AgentAudio(500), ev.ToolCalled("1", "end_call"))
-    assert story.tell(ev.LiveLost(o.LIVE_LOST, "closed with 1000")) == []
+    assert story.tell(ev.LiveBroke(1, Fault(Stage.SESSION, 1000))) == []
+    assert story.opening == 0
     story.tell(ev.PlayoutDrained())
     story.pass_time(c.AFTER_TOOL_QUIET_S)
     assert story.outcome == o.AGENT_ENDED
@@ -265,24 +287,33 @@ def test_setting_up_has_a_limit(events: list[ev.Event], expected: Outcome) -> No
     assert story.outcome == expected
 
 
-def test_a_model_that_does_not_answer_the_caller_is_nudged_and_then_given_up() -> None:
-    """The caller's words were heard and nothing came: one nudge, then the sentence."""
+def test_a_second_setup_of_the_same_connection_changes_nothing() -> None:
+    """Only the connection that is awaited takes over; any other is closed."""
     story = Story().talking()
-    story.tell(ev.AgentAudio(100), ev.TurnDone(), ev.PlayoutDrained(), ev.CallerText("Hello?"))
-    assert story.pass_time(c.ANSWER_LIMIT_S) == [ev.Prompt(PROMPTS.answer_now)]
-    assert story.pass_time(c.ANSWER_LIMIT_S) == [ev.SayUnavailable()]
-    story.tell(ev.PlayoutDrained())
-    story.pass_time(c.TAIL_S)
-    assert story.outcome == o.LIVE_LOST
+    story.tell(ev.LiveOpened(7))
+    assert story.effects[-1] == ev.DropLive(7)
+    assert story.core.live is Live.READY
 
 
 def test_an_illegal_event_changes_nothing() -> None:
-    """A second setup is a bug and is said to be one."""
+    """A second dial is a bug and is said to be one."""
     story = Story().talking()
     with pytest.raises(IllegalTransition):
-        story.tell(ev.LiveOpened())
-    assert story.core.live is Live.READY
+        story.tell(ev.Dialling())
+    assert story.core.leg is Leg.ANSWERED
     assert story.core.phase is Phase.TALKING
+
+
+FAULTS = (
+    None,
+    Fault(Stage.SETUP, 1011, with_handle=True),
+    Fault(Stage.SETUP, 1008, "Requested entity was not found.", with_handle=True),
+    Fault(Stage.UPGRADE, 503),
+    Fault(Stage.UPGRADE, 403),
+    Fault(Stage.SESSION, 1006),
+    Fault(Stage.SESSION, 1007),
+    Fault(Stage.SESSION, 1011, "You exceeded your current quota"),
+)
 
 
 class AnyCall(RuleBasedStateMachine):
@@ -304,6 +335,11 @@ class AnyCall(RuleBasedStateMachine):
                 ev.PlayoutDrained(),
                 ev.TurnDone(),
                 ev.Interrupted(50.0),
+                ev.AgentAudio(700.0, rms=3.0),
+                ev.GenerationDone(),
+                ev.GoingAway(50.0),
+                ev.GoingAway(0.0),
+                ev.Resumable("handle"),
                 ev.ToolCalled("1", "end_call"),
                 ev.ToolCalled("2", "other"),
             ]
@@ -314,17 +350,18 @@ class AnyCall(RuleBasedStateMachine):
         """Media and turns come in any order."""
         self.story.tell(event, after_s=gap)
 
-    @precondition(lambda self: self.story.core.live is Live.CONNECTING)
-    @rule(works=st.booleans())
-    def live_answers(self, *, works: bool) -> None:
+    @precondition(lambda self: self.story.opening)
+    @rule(fault=st.sampled_from(FAULTS))
+    def live_answers(self, fault: Fault | None) -> None:
         """The setup ends one way or the other."""
-        self.story.tell(ev.LiveOpened() if works else ev.LiveLost(o.LIVE_UNREACHABLE, "refused"))
+        connection = self.story.opening
+        self.story.tell(ev.LiveFailed(connection, fault) if fault else ev.LiveOpened(connection))
 
-    @precondition(lambda self: self.story.core.live is Live.READY)
-    @rule()
-    def live_dies(self) -> None:
+    @precondition(lambda self: self.story.core.desk.continuity.current)
+    @rule(fault=st.sampled_from([fault for fault in FAULTS if fault]))
+    def live_dies(self, fault: Fault) -> None:
         """The session is closed by the server."""
-        self.story.tell(ev.LiveLost(o.LIVE_LOST, "closed with 1011"))
+        self.story.tell(ev.LiveBroke(self.story.core.desk.continuity.current, fault))
 
     @precondition(lambda self: self.story.core.leg is Leg.IDLE)
     @rule()
@@ -362,7 +399,10 @@ class AnyCall(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Left alone, every call that is not being dialled comes to its end."""
         if self.story.core.leg not in {Leg.DIALLING, Leg.RINGING}:
-            self.story.pass_time(RULES.max_duration_s + c.SETUP_LIMIT_S + c.GOODBYE_LIMIT_S)
+            for _ in range(int(RULES.max_duration_s + c.SETUP_LIMIT_S + c.GOODBYE_LIMIT_S)):
+                self.story.pass_time(1)
+                if self.story.opening and self.story.outcome is None:
+                    self.story.tell(ev.LiveFailed(self.story.opening, Fault(Stage.SETUP, 0)))
             assert self.story.outcome is not None
 
 

@@ -8,7 +8,7 @@ import pytest
 from google.genai import types
 
 from cluster.call import events as ev
-from cluster.call.live_messages import Audio, BargeIn, GoingAway, Resumable, parse, rate_hz, seconds
+from cluster.call.live_messages import Audio, BargeIn, parse, rate_hz, seconds
 from cluster.call.usage import UsageReport
 
 PCM = b"\1\0\2\0"
@@ -54,9 +54,9 @@ CASES: list[tuple[str, dict[str, Any], list[Any]]] = [
         },
         [UsageReport(12, {"AUDIO": 11}, 5, {"AUDIO": 5}, thoughts=2)],
     ),
-    ("a handle", {"session_resumption_update": {"resumable": True, "new_handle": "h"}}, [Resumable("h")]),
+    ("a handle", {"session_resumption_update": {"resumable": True, "new_handle": "h"}}, [ev.Resumable("h")]),
     ("no handle while generating", {"session_resumption_update": {"resumable": False, "new_handle": ""}}, []),
-    ("goAway", {"go_away": {"time_left": "50s"}}, [GoingAway(50.0)]),
+    ("goAway", {"go_away": {"time_left": "50s"}}, [ev.GoingAway(50.0)]),
     ("setup", {"setup_complete": {}}, []),
 ]
 
@@ -82,6 +82,6 @@ def test_seconds(text: str | None, value: float) -> None:
 def test_handles_words_and_audio_stay_out_of_reprs() -> None:
     """A handle restores a conversation, and words are the caller's."""
     shown = repr(
-        [Resumable("secret"), ev.CallerText("secret"), Audio(b"secret", 1), ev.ToolCalled("1", "t", {"k": "secret"})]
+        [ev.Resumable("secret"), ev.CallerText("secret"), Audio(b"secret", 1), ev.ToolCalled("1", "t", {"k": "secret"})]
     )
     assert "secret" not in shown

@@ -204,9 +204,29 @@ async def test_a_caller_hears_a_sentence_when_the_endpoint_is_dead(rig: Rigs) ->
 @pytest.mark.parametrize(
     "fault", [{"do": "close", "code": 1011, "reason": "Internal error encountered."}, {"do": "abort"}]
 )
-async def test_a_caller_hears_a_sentence_when_the_session_dies(rig: Rigs, fault: dict[str, Any]) -> None:
-    """In the middle of the conversation, by close or by a lost connection."""
-    async with LiveEndpoint(scenario(faults=[{"at": "turn", "turn": 2} | fault])) as endpoint:
+async def test_a_session_that_dies_is_resumed_and_the_question_answered(rig: Rigs, fault: dict[str, Any]) -> None:
+    """In the middle of the conversation, by close or by a lost connection: the caller need not ask again."""
+    async with LiveEndpoint(scenario(faults=[{"at": "turn", "turn": 2, "sessions": [1]} | fault])) as endpoint:
+        at = await rig(endpoint)
+        await at.slot.prepare("baker")
+        room = room_name()
+        caller = await at.caller(room)
+        await at.slot.start(at.assignment(room))
+        await at.desk.until_line("agent")
+        await caller.say("What time do you open?")
+        await at.desk.until(lambda e: e.kind == "line" and e.fields["text"] == "We open at eight.")
+        assert [session.resumed for session in endpoint.sessions] == [False, True]
+        at.slot.hang_up(o.HUNG_UP_BY_API)
+        assert (await at.slot.wait()).outcome == o.HUNG_UP_BY_API
+
+
+async def test_a_caller_hears_a_sentence_when_no_session_comes_back(rig: Rigs) -> None:
+    """The session dies, and every new one is refused: a filler, then the truth."""
+    faults = [
+        {"at": "turn", "turn": 2, "do": "abort"},
+        {"at": "setup", "do": "close", "sessions": list(range(2, 60))},
+    ]
+    async with LiveEndpoint(scenario(faults=faults)) as endpoint:
         at = await rig(endpoint)
         await at.slot.prepare("baker")
         room = room_name()
@@ -216,7 +236,7 @@ async def test_a_caller_hears_a_sentence_when_the_session_dies(rig: Rigs, fault:
         await caller.say("What time do you open?")
         record = await at.slot.wait()
         assert record.outcome == o.LIVE_LOST
-        assert "closed with" in record.detail
+        assert "could not be kept: provider-down" in record.detail
         await caller.until_put_out()
         assert caller.loud_ms > 3_000
 
@@ -228,9 +248,10 @@ async def test_a_setup_that_hangs_is_given_up_in_time(rig: Rigs) -> None:
         assert "within 3 s" in await at.slot.prepare("baker")
 
 
-async def test_a_model_without_a_voice_is_nudged_and_then_given_up(rig: Rigs) -> None:
-    """Turns without audio: the model is asked once more, then the caller hears the sentence."""
-    faults = [{"at": "turn", "turn": n, "do": "silent"} for n in (2, 3, 4)]
+async def test_a_model_without_a_voice_is_nudged_replaced_and_then_given_up(rig: Rigs) -> None:
+    """No turn brings audio: step by step everything is tried, then the caller hears the sentence."""
+    faults = [{"at": "turn", "turn": n, "do": "silent"} for n in range(2, 9)]
+    faults.append({"at": "turn", "turn": 1, "do": "silent", "sessions": list(range(2, 9))})
     async with LiveEndpoint(scenario(faults=faults)) as endpoint:
         at = await rig(endpoint)
         room = room_name()
@@ -238,8 +259,9 @@ async def test_a_model_without_a_voice_is_nudged_and_then_given_up(rig: Rigs) ->
         await at.slot.start(at.assignment(room))
         await at.desk.until_line("agent")
         await caller.say("What time do you open?")
-        await at.desk.until(lambda e: e.kind == "fault" and e.fields["what"] == "no-answer")
         assert (await at.slot.wait()).outcome == o.LIVE_LOST
+        cures = [e.fields["cure"] for e in at.desk.events if e.kind == "fault" and e.fields["what"] == "stall"]
+        assert cures == ["nudge", "resume", "fresh", "give-up"]
         await caller.until_put_out()
         assert caller.loud_ms > 3_000
 

@@ -20,15 +20,16 @@ from cluster.settings import load_settings
 async def main() -> None:
     """Run until told to stop."""
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     port = free_port()
     webhook_url = f"http://127.0.0.1:{port}/livekit/webhook"
     scenario = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     with tempfile.TemporaryDirectory(prefix="ringmaster-e2e-") as folder:
         async with local_stack(Path(folder), scenario=scenario, webhook_url=webhook_url) as stack:
             key = configure(stack, Path(folder), port)
-            url = await asyncio.to_thread(up.start, load_settings())
+            url = up.start(load_settings())
+            # Not before: Ray takes SIGTERM for a crash, and sets its own handler.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, stop.set)
             ready = {
                 "url": url,
                 "key": key,

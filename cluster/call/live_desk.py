@@ -1,0 +1,240 @@
+"""What a call decides about its Live sessions: which one serves, what it must be told, and when it is too silent.
+
+Rules of this file:
+1. It joins `Continuity` (the connections) and `StallWatch` (the silences) with what is known of the conversation.
+2. A resumed connection knows everything up to its handle, a fresh one nothing: what is missing is sent as text where
+   it was transcribed and answered, and as the caller's own audio where it was not.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from cluster.call import events as ev
+from cluster.call.continuity import Continuity, ContinuityRules, Moment
+from cluster.call.prompts import Prompts
+from cluster.call.stalls import Cure, StallWatch
+from cluster.call.states import Live
+from cluster.call.turns import Turns
+
+FILLER_AFTER_S: Final = 0.9
+"""A pause that long is noticed, a shorter one passes for thinking."""
+MIN_SPEECH_S: Final = 0.4
+"""A shorter sound is a cough or a click, and needs no answer."""
+
+
+class _Reply(StrEnum):
+    """The agent's turn."""
+
+    NONE = "none"
+    COMING = "coming"
+    GENERATED = "generated"
+    """All of it was sent; the server waits until it has been heard."""
+
+
+class LiveDesk:
+    """The Live side of one call. Every method returns the effects that follow."""
+
+    def __init__(self, rules: ContinuityRules, answer_within_s: float, prompts: Prompts, turns: Turns) -> None:
+        self.continuity = Continuity(rules)
+        self._stalls = StallWatch(answer_within_s)
+        self._prompts = prompts
+        self._turns = turns
+        self._reply = _Reply.NONE
+        self._talking = False
+        self._stopped = False
+        self._speak_first = False
+        self._served = False
+        self._unanswered = False
+        self._caller_since: float | None = None
+        self._interrupted = False
+        self._tools = 0
+        self._filler_at: float | None = None
+
+    @property
+    def state(self) -> Live:
+        """Where the conversation's connection stands."""
+        return self.continuity.state
+
+    def handle(self, event: ev.Event, now: float) -> list[ev.Effect]:
+        """Something happened to a connection."""
+        plan = self.continuity
+        if self._stopped:
+            return []
+        match event:
+            case ev.CallBegins():
+                effects = plan.begin(now)
+            case ev.LiveOpened(connection, age_s):
+                effects = plan.opened(connection, age_s, now)
+            case ev.LiveFailed(connection, fault):
+                effects = [self._fault(fault, connection), *plan.failed(connection, fault, now)]
+            case ev.LiveBroke(connection, fault):
+                effects = [self._fault(fault, connection), *plan.broke(connection, fault, now)]
+            case ev.GoingAway(time_left_s):
+                effects = [ev.Note("live", {"state": "going-away", "time_left_s": time_left_s})]
+                effects += plan.going_away(time_left_s, now)
+            case ev.Resumable(handle):
+                plan.resumable(handle)
+                self._turns.mark()
+                return []
+            case _:
+                return []
+        return self._follow(effects, now)
+
+    def connected(self, now: float, *, speak_first: bool) -> None:
+        """The opening prompt goes to the model."""
+        self._talking, self._speak_first = True, speak_first
+        if speak_first:
+            self._stalls.owe(now)
+
+    def caller_spoke(self, now: float) -> list[ev.Effect]:
+        """The caller's voice began."""
+        self._caller_since = now
+        self._stalls.excuse()
+        return self._turn_to(now)
+
+    def caller_paused(self, ended_at: float, now: float, *, agent_is_heard: bool) -> list[ev.Effect]:
+        """The caller's voice ended; over a talking agent, it was a sign of attention and asks for nothing."""
+        since, self._caller_since = self._caller_since, None
+        if self._talking and since is not None and ended_at - since >= MIN_SPEECH_S and not agent_is_heard:
+            self._unanswered = True
+            self._owe(ended_at)
+        return self._turn_to(now)
+
+    def caller_text(self, now: float, *, agent_is_heard: bool) -> None:
+        """The model understood something; whoever is too soft for our own ear is owed an answer, too."""
+        if self._talking and self._caller_since is None and not agent_is_heard and not self._stalls.owed:
+            self._owe(now)
+
+    def agent_audio(self, ms: float, rms: float, now: float) -> list[ev.Effect]:
+        """The model speaks, or sends silence."""
+        self._filler_at = None
+        self._reply, self._unanswered = _Reply.COMING, False
+        self.continuity.served()
+        if self._stalls.agent_audio(ms, rms):
+            return [ev.Silence(), *self._cure(now)]
+        return self._turn_to(now)
+
+    def generation_done(self, _now: float) -> None:
+        """The model has sent its whole answer."""
+        self._reply = _Reply.GENERATED
+
+    def interrupted(self, now: float) -> list[ev.Effect]:
+        """Barge-in: the end of the turn that follows is no answer to the caller."""
+        self._interrupted, self._reply = True, _Reply.NONE
+        return self._turn_to(now)
+
+    def turn_done(self, now: float) -> list[ev.Effect]:
+        """The model's turn is complete."""
+        was_silent = self._reply is _Reply.NONE and self._stalls.owed and not self._tools
+        interrupted, self._interrupted, self._reply = self._interrupted, False, _Reply.NONE
+        if interrupted:
+            return self._turn_to(now)
+        if was_silent:
+            return self._cure(now)
+        self._stalls.excuse()
+        self._unanswered = False
+        settled: list[ev.Effect] = [] if self._caller_since is not None else [ev.Settled()]
+        return settled + self._turn_to(now)
+
+    def drained(self, now: float) -> list[ev.Effect]:
+        """Everything that the model sent was heard; where that was no whole answer, the rest is owed."""
+        if self._reply is _Reply.COMING and self._caller_since is None:
+            self._owe(now)
+        return self._turn_to(now)
+
+    def tools(self, running: int, now: float) -> list[ev.Effect]:
+        """That many tools run; meanwhile nothing is owed."""
+        ended = self._tools > running == 0
+        self._tools = running
+        if running:
+            self._stalls.excuse()
+        elif ended and self._reply is _Reply.NONE:
+            self._owe(now)
+        return self._turn_to(now)
+
+    def stop(self) -> None:
+        """The call is ending: what breaks now may stay broken."""
+        self._talking, self._stopped = False, True
+
+    def deadline(self) -> float | None:
+        """When `tick` is due next, or None."""
+        if self._stopped:
+            return None
+        dues = (self.continuity.deadline(), self._stalls.due, self._filler_at)
+        return min((due for due in dues if due is not None), default=None)
+
+    def tick(self, now: float) -> list[ev.Effect]:
+        """Do what is due at `now`."""
+        if self._stopped:
+            return []
+        effects = self._follow(self.continuity.tick(now), now)
+        if self._filler_at is not None and self._filler_at <= now:
+            self._filler_at = None
+            effects.append(ev.SayFiller())
+        if self._stalls.due is not None and self._stalls.due <= now:
+            effects += self._cure(now)
+        return effects
+
+    def _moment(self) -> Moment:
+        if self._reply is not _Reply.NONE or self._stalls.owed or self._tools:
+            return Moment.AGENT
+        return Moment.IDLE if self._caller_since is None else Moment.CALLER
+
+    def _turn_to(self, now: float) -> list[ev.Effect]:
+        return [] if self._stopped else self._follow(self.continuity.turn(self._moment(), now), now)
+
+    def _owe(self, since: float) -> None:
+        if self.state in {Live.READY, Live.ROTATING} and not self._tools:
+            self._stalls.owe(since)
+
+    def _cure(self, now: float) -> list[ev.Effect]:
+        cure = self._stalls.cure(now)
+        note = ev.Note("fault", {"what": "stall", "cure": cure.value})
+        match cure:
+            case Cure.NUDGE:
+                return [note, ev.Prompt(self._prompts.answer_now)]
+            case Cure.GIVE_UP:
+                self.stop()
+                return [note, ev.LiveGone("mute")]
+            case _:
+                return [note, *self._follow(self.continuity.mute(now, fresh=cure is Cure.FRESH), now)]
+
+    def _follow(self, effects: list[ev.Effect], now: float) -> list[ev.Effect]:
+        """Add to what happens to the connections what has to be said on them."""
+        added: list[ev.Effect] = []
+        for effect in effects:
+            added.append(effect)
+            if isinstance(effect, ev.SwitchLive):
+                added += self._bring_up_to_date(effect, now)
+                self._served = True
+        if self.state is Live.RESUMING and self._served and self._talking:
+            was_owed = self._unanswered or self._stalls.owed or self._reply is _Reply.COMING
+            self._stalls.excuse()
+            if was_owed and self._filler_at is None:
+                self._filler_at = now + FILLER_AFTER_S
+        return added
+
+    def _bring_up_to_date(self, switch: ev.SwitchLive, now: float) -> list[ev.Effect]:
+        """What the new connection has missed."""
+        self._filler_at = None
+        if not self._served or not self._talking:
+            return []
+        note = ev.Note("live", {"state": "switched", "resumed": switch.resumed, "gap_ms": round(switch.gap_s * 1000)})
+        reply, self._reply, self._interrupted = self._reply, _Reply.NONE, False
+        cut = reply is _Reply.COMING
+        missed = self._turns.since_mark() if switch.resumed else self._turns.everything()
+        effects: list[ev.Effect] = [note]
+        if missed or not switch.resumed:
+            text = self._prompts.go_on(missed) if cut else self._prompts.meanwhile(missed)
+            respond = cut or (self._speak_first and not self._turns.agent_has_spoken)
+            effects.append(ev.Prompt(text if switch.resumed else self._prompts.again(text), respond=respond))
+        if switch.replay and (self._unanswered or self._caller_since is not None):
+            effects.append(ev.Replay())
+        if cut or self._unanswered:
+            self._stalls.owe(now)
+        return effects
+
+    def _fault(self, fault: object, connection: int) -> ev.Note:
+        return ev.Note("fault", {"what": "live", "detail": str(fault), "connection": connection})

@@ -1,0 +1,135 @@
+"""The Live connections of one call as they run.
+
+It carries out what `LiveDesk` plans, and passes on what the connection that serves says.
+
+Rule of this file: it decides nothing. A connection that is not there is never waited for: what can't be sent now is on
+the caller's tape, or is said anew to the next connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from cluster.call import events as ev
+from cluster.call.live import INPUT_HZ, LiveUnavailable
+from cluster.call.live_messages import Audio, BargeIn, Broken, LiveMessage
+from cluster.call.playout import CallerTape
+from cluster.call.usage import UsageReport
+
+if TYPE_CHECKING:
+    from cluster.call.live import LiveSession
+
+TAPE_MAX_MS = 10_000
+"""The longest thing that a caller says in one go; a longer one loses its beginning should the connection break."""
+
+
+Opener = Callable[[int, str], Awaitable["LiveSession"]]
+"""Sets up a session of one of the profile's targets, from a handle if there is one. Raises `LiveUnavailable`."""
+
+
+class LiveLink:
+    """The connections of one call, by number."""
+
+    def __init__(
+        self,
+        opener: Opener,
+        tasks: asyncio.TaskGroup,
+        *,
+        feed: Callable[[ev.Event], None],
+        on_message: Callable[[Audio | BargeIn | ev.Event], None],
+        on_usage: Callable[[UsageReport, int], None],
+        trigger: str,
+    ) -> None:
+        """`on_usage` hears of every connection's tokens, `on_message` of everything else from the one that serves."""
+        self._opener = opener
+        self._tasks = tasks
+        self._feed = feed
+        self._on_message = on_message
+        self._on_usage = on_usage
+        self._trigger = trigger
+        self._sessions: dict[int, LiveSession] = {}
+        self._early: dict[int, list[Audio | BargeIn | ev.Event]] = {}
+        self._serving = 0
+        self._tape = CallerTape(INPUT_HZ, TAPE_MAX_MS)
+
+    def carry_out(self, effect: ev.LiveEffect) -> None:
+        """Do what was planned. What is meant for the model is dropped while no connection serves."""
+        match effect:
+            case ev.OpenLive(connection):
+                self._early[connection] = []
+                self._tasks.create_task(self._open(effect))
+            case ev.SwitchLive(connection):
+                self._serving = connection
+                for message in self._early.pop(connection, []):
+                    self._on_message(message)
+            case ev.DropLive(connection):
+                self._drop(connection)
+            case ev.Settled():
+                self._tape.settle()
+            case _ if (session := self._session) is not None:
+                self._send(session, effect)
+
+    def _send(self, session: LiveSession, effect: ev.Replay | ev.Prompt | ev.AnswerTool) -> None:
+        match effect:
+            case ev.Replay():
+                session.send_audio(self._tape.recorded())
+            case ev.Prompt(text, respond):
+                session.send_text(text, respond=respond, as_realtime=self._trigger == "realtime_text")
+            case ev.AnswerTool(call_id, name, response):
+                session.send_tool_response(call_id, name, dict(response))
+
+    def _drop(self, connection: int) -> None:
+        """Close a connection; one that is still being opened will be closed as soon as it is."""
+        self._early.pop(connection, None)
+        if self._serving == connection:
+            self._serving = 0
+        if (session := self._sessions.pop(connection, None)) is not None:
+            session.detach()
+            self._tasks.create_task(session.aclose())
+
+    def send_audio(self, pcm: bytes) -> None:
+        """Caller audio, 16-bit mono PCM at 16 kHz: to the tape, and to the connection that serves."""
+        self._tape.put(pcm)
+        if (session := self._session) is not None:
+            session.send_audio(pcm)
+
+    def caller_spoke(self) -> None:
+        """From here on the tape keeps what the caller says."""
+        self._tape.keep()
+
+    def release(self) -> None:
+        """The call is over: nobody listens any more. Whoever gave the sessions closes them."""
+        for session in self._sessions.values():
+            session.detach()
+        self._sessions.clear()
+        self._early.clear()
+
+    @property
+    def _session(self) -> LiveSession | None:
+        return self._sessions.get(self._serving)
+
+    async def _open(self, wish: ev.OpenLive) -> None:
+        try:
+            session = await self._opener(wish.target, wish.handle)
+        except LiveUnavailable as error:
+            self._feed(ev.LiveFailed(wish.connection, error.fault))
+            return
+        if wish.connection not in self._early:
+            await session.aclose()
+            return
+        self._sessions[wish.connection] = session
+        session.attach(lambda message: self._hear(wish.connection, message))
+        self._feed(ev.LiveOpened(wish.connection, time.monotonic() - session.opened_at))
+
+    def _hear(self, connection: int, message: LiveMessage) -> None:
+        if isinstance(message, UsageReport):
+            self._on_usage(message, connection)
+        elif isinstance(message, Broken):
+            self._feed(ev.LiveBroke(connection, message.fault))
+        elif connection == self._serving:
+            self._on_message(message)
+        elif connection in self._early:
+            self._early[connection].append(message)
