@@ -184,7 +184,7 @@ class Fault(_Part):
     - ``resume``: the same, only for setups with a handle, and before ``setup``
     - ``turn``: the agent's turn has begun (so that the session is not resumable), nothing of the answer was sent
     - ``answer``: in the middle of the answer, once ``after_ms`` of its audio was sent; not if it is shorter
-    - ``speech``: while the caller talks, once ``after_ms`` of audio came since speech was detected; not if it ends before
+    - ``speech``: while the caller talks, ``after_ms`` of audio after speech was detected; not if it ends before
     - ``tool``: a function call has waited ``after_ms`` for its result; not if the result came sooner
     - ``time``: ``after_ms`` after setup by the lifecycle clock; each connection has its own
     """

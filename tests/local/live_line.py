@@ -197,9 +197,21 @@ def interrupted(message: types.LiveServerMessage) -> bool:
     return bool(message.server_content and message.server_content.interrupted)
 
 
+def generated(message: types.LiveServerMessage) -> bool:
+    """Whether it says that the answer is complete, though it is still being played."""
+    return bool(message.server_content and message.server_content.generation_complete)
+
+
 def resumable(message: types.LiveServerMessage) -> bool:
     """Whether it brings a handle."""
     return bool(message.session_resumption_update and message.session_resumption_update.resumable)
+
+
+async def new_handle(line: Line, count: int = 1) -> str:
+    """The ``count``-th handle of this connection."""
+    message = await line.until(resumable, count)
+    assert message.session_resumption_update
+    return message.session_resumption_update.new_handle or ""
 
 
 def calls(message: types.LiveServerMessage) -> list[types.FunctionCall]:
