@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -145,7 +146,6 @@ async def test_no_handle_in_a_function_call(setup: dict[str, Any]) -> None:
             await line.turns(2)
         assert _resumability(line) == [False, True, False]
         await line.answer_tool(call)
-        await line.session.send_client_content(turns=[], turn_complete=False)
         await new_handle(line, 2)
         assert _resumability(line) == [False, True, False, True]
 
@@ -193,13 +193,15 @@ async def test_an_utterance_that_is_sent_again_is_the_same_line() -> None:
 # The meter
 
 
-async def test_what_is_reported_is_what_the_client_was_told() -> None:
+@pytest.mark.parametrize("vertex", [False, True], ids=["developer", "vertex"])
+async def test_what_is_reported_is_what_the_client_was_told(tmp_path: Path, *, vertex: bool) -> None:
     """To the token, for each session and in total, also if generations were cut by a fault."""
     faults = [{"at": "answer", "turn": 2, "after_ms": 300, "do": "close", "sessions": [1]}]
     async with LiveEndpoint(scenario(faults=faults)) as endpoint:
+        account = endpoint.write_service_account(tmp_path / "account.json") if vertex else None
         told: list[list[types.UsageMetadata]] = []
         for _ in range(2):
-            async with dial(endpoint, streams=False, **BLOCKING) as line:
+            async with dial(endpoint, account=account, streams=False) as line:
                 await _ask(line, "The call has begun.")
                 await line.prompt(STORY)
                 await line.until(turn_complete, 2) if told else await line.failure()
@@ -235,12 +237,13 @@ async def _meter(endpoint: LiveEndpoint) -> dict[str, Any]:
 
 async def test_a_client_that_leaves_in_an_answer_has_to_pay_for_it() -> None:
     """What was sent is billed and could not be reported."""
-    async with LiveEndpoint(scenario()) as endpoint:
-        async with dial(endpoint, streams=False) as line:
-            await line.prompt("The call has begun.")
-            await line.until(lambda message: message.data)
-        async with dial(endpoint, streams=False):
-            record = endpoint.sessions[0]
+    async with (
+        LiveEndpoint(scenario(faults=[{"at": "answer", "do": "stall"}])) as endpoint,
+        dial(endpoint, streams=False) as line,
+    ):
+        await line.prompt("The call has begun.")
+        await line.until(lambda message: message.data)
+    record = endpoint.sessions[0]
     assert record.total.response_audio > 0
     assert (record.reported.response_audio, record.usage_messages) == (0, 0)
 

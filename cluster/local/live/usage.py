@@ -4,7 +4,7 @@ Rule 1: pure; the exact counts here are the truth that a ledger is compared with
 Rule 2: a generation is **billed** from its first audio or function call on, with its whole prompt and what was sent of
 its answer, also if a fault or the client ended the connection in the midst of it. It is **reported** only if the
 ``usageMetadata`` message with it was handed to the socket; a client can't know more than that. (What was handed over
-right before an abort may still be lost on the way.) Transcripts are billed and never reported.
+right before an abort, or to a client that was closing, may not have arrived.) Transcripts are billed, never reported.
 Source: the protocol reference, section 4: 25 tokens per second of audio in and out; total is prompt plus response; some
 prompt tokens have no modality; a model that listens all the time bills silence once, which then leaves the context.
 """
