@@ -19,10 +19,9 @@ from google.oauth2 import service_account
 
 from cluster.local.live import LiveEndpoint
 from cluster.local.scenario import Scenario
+from tests.local.headless import Caller
 
 MODEL = "gemini-3.8-live"
-CHUNK_MS = 40
-CHUNK_BYTES = CHUNK_MS * 32
 SCENARIO: dict[str, Any] = {
     "agents": [
         {
@@ -102,20 +101,15 @@ class Line:
 
     def __init__(self, session: AsyncSession, speed: float = 1.0) -> None:
         self.session = session
-        self._speed = speed
+        self.caller = Caller(self._send, speed=speed)
         self.messages: list[types.LiveServerMessage] = []
         self.arrived_at: list[float] = []
         self.error: Exception | None = None
         self._news = asyncio.Event()
-        self._speech = bytearray()
-        self._speech_sent = asyncio.Event()
 
     async def say(self, pcm16: bytes) -> float:
         """Puts speech on the line; returns when its last piece was sent, with that time."""
-        self._speech += pcm16
-        self._speech_sent.clear()
-        await self._speech_sent.wait()
-        return time.monotonic()
+        return await self.caller.say(pcm16)
 
     async def prompt(self, text: str) -> None:
         """Written input that wants an answer."""
@@ -187,16 +181,10 @@ class Line:
 
     async def stream(self) -> None:
         """Sends one piece after the other: speech if there is any, else silence."""
-        due = time.monotonic()
-        while True:
-            piece = bytes(self._speech[:CHUNK_BYTES])
-            del self._speech[:CHUNK_BYTES]
-            blob = types.Blob(data=piece + bytes(CHUNK_BYTES - len(piece)), mime_type="audio/pcm;rate=16000")
-            await self.session.send_realtime_input(audio=blob)
-            if not self._speech:
-                self._speech_sent.set()
-            due += CHUNK_MS / 1000 / self._speed
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
+        await self.caller.run()
+
+    async def _send(self, pcm16: bytes) -> None:
+        await self.session.send_realtime_input(audio=types.Blob(data=pcm16, mime_type="audio/pcm;rate=16000"))
 
 
 def turn_complete(message: types.LiveServerMessage) -> bool:
@@ -209,9 +197,21 @@ def interrupted(message: types.LiveServerMessage) -> bool:
     return bool(message.server_content and message.server_content.interrupted)
 
 
+def generated(message: types.LiveServerMessage) -> bool:
+    """Whether it says that the answer is complete, though it is still being played."""
+    return bool(message.server_content and message.server_content.generation_complete)
+
+
 def resumable(message: types.LiveServerMessage) -> bool:
     """Whether it brings a handle."""
     return bool(message.session_resumption_update and message.session_resumption_update.resumable)
+
+
+async def new_handle(line: Line, count: int = 1) -> str:
+    """The ``count``-th handle of this connection."""
+    message = await line.until(resumable, count)
+    assert message.session_resumption_update
+    return message.session_resumption_update.new_handle or ""
 
 
 def calls(message: types.LiveServerMessage) -> list[types.FunctionCall]:

@@ -9,10 +9,10 @@ import pytest
 
 from cluster.local.live.access import Access, Route, route_of
 from cluster.local.live.floor import TRANSITIONS, Event, Floor, FloorError, State
-from cluster.local.live.script import answer_to_speech, answer_to_text, split_transcript
+from cluster.local.live.script import answer_to_speech, answer_to_text, if_remembered, split_transcript
 from cluster.local.live.setup import Backend
 from cluster.local.live.usage import UNATTRIBUTED_TOKENS, ContextWindow, Usage, audio_tokens, text_tokens
-from cluster.local.scenario import Agent
+from cluster.local.scenario import Agent, Answer
 
 BAKER = Agent.model_validate(
     {
@@ -88,6 +88,13 @@ def test_compression_drops_the_oldest_turns() -> None:
     assert window.copy(20, None).tokens == 20 + 250
 
 
+def test_a_copy_keeps_what_was_not_answered_yet() -> None:
+    """A function's result that came after the turn belongs to the next prompt, also of a resumed session."""
+    window = ContextWindow(100, None)
+    window.add(text=7)
+    assert window.copy().tokens == window.copy(100, None).tokens == 107
+
+
 def test_usage_names_of_the_backends() -> None:
     """Vertex AI says candidates where the Developer API says response; total is their sum."""
     usage = Usage(prompt_text=3, prompt_audio=4, prompt_unattributed=5, response_audio=6)
@@ -122,6 +129,25 @@ def test_answers_to_speech(said: str, answered: str) -> None:
     answer = answer_to_speech(BAKER, said)
     assert answer is not None
     assert answer.say == answered
+
+
+@pytest.mark.parametrize(
+    ("told", "answered"),
+    [
+        ("Hello. My name is SAM, and yours?", "Sam."),
+        ("My name. is Sam", "Sam."),
+        ("My name is Samuel", BAKER.otherwise),
+        ("is Sam my name", BAKER.otherwise),
+        ("", BAKER.otherwise),
+    ],
+)
+def test_an_answer_that_needs_to_be_remembered(told: str, answered: str) -> None:
+    """Words in a row, whole ones, whatever their case; without them the default."""
+    answer = if_remembered(BAKER, Answer(say="Sam.", needs="name is Sam."), told)
+    assert answer is not None
+    assert answer.say == answered
+    assert if_remembered(BAKER, None, told) is None
+    assert if_remembered(BAKER.model_copy(update={"otherwise": ""}), Answer(say="x", needs="zebra"), told) is None
 
 
 def test_a_silent_agent_does_not_answer_what_it_does_not_know() -> None:

@@ -11,7 +11,7 @@ import websockets
 from google.genai import errors, types
 
 from cluster.local.live import LiveEndpoint
-from tests.local.live_line import Line, client, config, dial, resumable, scenario, turn_complete
+from tests.local.live_line import Line, client, config, dial, new_handle, scenario, turn_complete
 
 
 async def _setup_error(endpoint: LiveEndpoint) -> errors.APIError:
@@ -125,40 +125,12 @@ async def test_an_unknown_message_breaks_the_client_as_the_real_one_does() -> No
         assert line.said() == "Hello."
 
 
-async def test_go_away_and_the_end_of_the_connection() -> None:
-    """The lifecycle clock runs as fast as asked."""
-    faults = [
-        {"at": "time", "after_ms": 540_000, "do": "go_away", "time_left": "50s"},
-        {
-            "at": "time",
-            "after_ms": 590_000,
-            "do": "close",
-            "reason": "Deadline expired before operation could complete.",
-        },
-    ]
-    async with (
-        LiveEndpoint(scenario(faults=faults), clock_speed=2_000) as endpoint,
-        dial(endpoint, streams=False) as line,
-    ):
-        message = await line.until(lambda message: message.go_away)
-        assert message.go_away
-        assert message.go_away.time_left == "50s"
-        failure = await line.failure()
-        assert (failure.code, "Deadline expired" in str(failure)) == (1011, True)
-
-
-async def _handle(line: Line, count: int = 1) -> str:
-    message = await line.until(resumable, count)
-    assert message.session_resumption_update
-    return message.session_resumption_update.new_handle or ""
-
-
 async def test_a_conversation_is_resumed() -> None:
     """With its handle the next connection knows that the greeting was said, and is billed for the context."""
     async with LiveEndpoint(scenario()) as endpoint:
         async with dial(endpoint, streams=False, session_resumption={}) as line:
             await line.prompt("The call has begun.")
-            handle = await _handle(line)
+            handle = await new_handle(line)
             with contextlib.suppress(errors.APIError):
                 async with dial(endpoint, streams=False, session_resumption={"handle": handle}):
                     pytest.fail("resumed while the old connection was open")

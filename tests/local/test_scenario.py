@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
 from cluster.local.scenario import (
+    POSSIBLE,
     SHIPPED,
     BargeIn,
+    Fault,
     HangUp,
     Pause,
     Press,
@@ -73,6 +76,10 @@ def test_caller_steps() -> None:
         ("agents: [{name: a, greeting: Hi, exchanges: [{when: x, say: y, after_tool: z}]}]", "needs a `call`"),
         ("agents: [{name: a, greeting: Hi, caller: [{press: abc}]}]", "agents.0.caller.0"),
         ("agents: [{name: a, greeting: Hi}]\nfaults: [{at: upgrade, do: silent}]", "can't happen at upgrade"),
+        ("agents: [{name: a, greeting: Hi}]\nfaults: [{at: setup, do: close, turn: 2}]", "there is no turn at setup"),
+        ("agents: [{name: a, greeting: Hi}]\nfaults: [{at: time, do: go_away, time_left: 50}]", "faults.0.time_left"),
+        ("agents: [{name: a, greeting: Hi}]\nfaults: [{at: speech, do: close, every: 0}]", "faults.0.every"),
+        ("agents: [{name: a, greeting: Hi}]\nfaults: [gone]", "faults.0"),
         ("agents: [{name: a, greeting: Hi, voice: Kore}]", "agents.0.voice: Extra inputs"),
     ],
 )
@@ -83,6 +90,31 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None
     with pytest.raises(ScenarioError, match=r"s\.yaml: ") as wrong:
         load_scenario(path)
     assert message in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "turn", "code", "reason"),
+    [
+        ({"at": "upgrade", "do": "http_status"}, 0, 503, "currently unavailable"),
+        ({"at": "resume", "do": "refuse"}, 0, 1008, "entity was not found"),
+        ({"at": "time", "do": "go_away"}, 0, 1011, "Deadline expired"),
+        ({"at": "answer", "do": "close"}, 1, 1011, "Internal error"),
+        ({"at": "turn", "do": "close", "turn": 0, "code": 1013, "reason": "Busy"}, 0, 1013, "Busy"),
+        ({"at": "tool", "do": "abort"}, 0, 1011, ""),
+    ],
+)
+def test_a_fault_speaks_as_the_service_does(given: dict[str, Any], turn: int, code: int, reason: str) -> None:
+    """Code, words and turn are filled in by what happens where, unless they are given."""
+    fault = Fault.model_validate(given)
+    assert (fault.turn, fault.code) == (turn, code)
+    assert reason in fault.reason
+
+
+def test_every_fault_has_a_step() -> None:
+    """The table of what is possible names no other faults than the field allows, and all of them."""
+    done = get_args(Fault.model_fields["do"].annotation)
+    assert set(POSSIBLE) == set(get_args(Fault.model_fields["at"].annotation))
+    assert set().union(*POSSIBLE.values()) == set(done)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from cluster.local.live.handles import Handles
 from cluster.local.live.record import SessionRecord
 from cluster.local.live.session import Session
 from cluster.local.live.setup import Backend, SessionSetup, check_setup
+from cluster.local.live.trouble import Faults
 from cluster.local.live.turn import Conversation, Link, Parts
 from cluster.local.live.usage import ContextWindow, text_tokens
-from cluster.local.scenario import Fault, Scenario
+from cluster.local.scenario import Scenario
 
 _LARGEST_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 _CLOSE_TIMEOUT_S: Final = 1.0
@@ -29,6 +30,7 @@ class ServerSocket:
 
     def __init__(self, request: web.Request) -> None:
         self._request = request
+        self._mute = False
         self._ws = web.WebSocketResponse(compress=False, timeout=_CLOSE_TIMEOUT_S, max_msg_size=_LARGEST_MESSAGE_BYTES)
 
     async def open(self) -> web.WebSocketResponse:
@@ -36,9 +38,20 @@ class ServerSocket:
         await self._ws.prepare(self._request)
         return self._ws
 
+    @property
+    def takes(self) -> bool:
+        """Whether a message would be handed over now."""
+        transport = self._request.transport
+        lost = transport is None or transport.is_closing()
+        return not (self._mute or lost or self._ws.closed)
+
+    def mute(self) -> None:
+        """Sends nothing from now on; the connection stays open."""
+        self._mute = True
+
     async def send(self, message: bytes) -> None:
-        """Sends one message; nothing if the socket has closed."""
-        if not self._ws.closed:
+        """Sends one message; nothing if the socket has closed or is mute."""
+        if self.takes:
             try:
                 await self._ws.send_bytes(message)
             except ClientConnectionError:
@@ -72,10 +85,11 @@ class Connection:
     key_valid: bool
     record: SessionRecord
     scenario: Scenario
+    faults: Faults
     parts: Parts
     handles: Handles
-    still_open: set[int]
-    """Numbers of the sessions that are connected, this one included once it is set up."""
+    still_open: dict[int, int]
+    """The sessions that are connected -> their conversation's number; this one too once it is set up."""
 
     async def serve(self) -> None:
         """Returns when the connection has closed; refusals are closes with the service's code and reason."""
@@ -85,7 +99,7 @@ class Connection:
             self.record.close_reason = refusal.reason
             await self.socket.close(refusal.code, refusal.reason)
         finally:
-            self.still_open.discard(self.record.number)
+            self.still_open.pop(self.record.number, None)
             self.record.closed_at = time.monotonic()
             self.record.close_code = self.socket.close_code
 
@@ -96,9 +110,7 @@ class Connection:
         if not self.key_valid:
             raise wire.Refusal(wire.INVALID_ARGUMENT, KEY_NOT_VALID)
         setup = self._checked(wire.parse(first))
-        faults = [fault for fault in self.scenario.faults if fault.hits("setup", self.record.number)]
-        if faults:
-            await self._fail_setup(faults[0])
+        if not await self._survives(setup):
             return
         link = Link(
             setup=setup,
@@ -106,16 +118,15 @@ class Connection:
             socket=self.socket,
             record=self.record,
             parts=self.parts,
-            faults=self.scenario.faults,
         )
         self.record.model, self.record.agent = setup.rules.name, link.talk.agent.name
         self.record.resumed = bool(setup.handle)
-        self.still_open.add(self.record.number)
+        self.still_open[self.record.number] = link.talk.number
         vertex = self.route.backend is Backend.VERTEX
         await self.socket.send(outgoing.setup_complete(f"session-{self.record.number}" if vertex else ""))
         self.record.ready_at = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
-            session = Session(link, tasks)
+            session = Session(link, self.faults, tasks)
             try:
                 refusal = await self._converse(session)
             finally:
@@ -146,17 +157,30 @@ class Connection:
 
     def _conversation(self, setup: SessionSetup) -> Conversation:
         if setup.handle:
-            return self.handles.resume(setup, self.still_open, time.monotonic())
-        context = ContextWindow(text_tokens(setup.setup_characters), setup.compression)
-        return Conversation(context=context, agent=self.scenario.agent_for(setup.instructions))
+            talk = self.handles.resume(setup, self.still_open.values(), time.monotonic())
+        else:
+            context = ContextWindow(text_tokens(setup.setup_characters), setup.compression)
+            agent = self.scenario.agent_for(setup.instructions)
+            talk = Conversation(number=self.record.number, context=context, agent=agent)
+        talk.remember(setup.instructions)
+        return talk
 
-    async def _fail_setup(self, fault: Fault) -> None:
+    async def _survives(self, setup: SessionSetup) -> bool:
+        """Lets a fault of the setup strike, if there is one; whether the setup goes on."""
+        number = self.record.number
+        fault = (self.faults.first("resume", number) if setup.handle else None) or self.faults.first("setup", number)
+        if fault is None:
+            return True
+        self.record.struck(fault)
+        await asyncio.sleep(fault.after_ms / 1000)
         match fault.do:
-            case "close":
+            case "delay":
+                return True
+            case "close" | "refuse":
                 raise wire.Refusal(fault.code, fault.reason)
             case "abort":
                 self.socket.abort()
-            case _:
-                # A hung handshake: the client's own limit has to end it.
-                while await self._frame() is not None:
-                    continue
+        # A hung handshake: the client's own limit has to end it.
+        while await self._frame() is not None:
+            continue
+        return False

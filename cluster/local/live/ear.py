@@ -53,6 +53,11 @@ class Ear:
         return self._act([event])
 
     @property
+    def listening(self) -> bool:
+        """Whether the caller is talking."""
+        return self._listening
+
+    @property
     def speech_ms(self) -> int:
         """Length of the audio kept for this turn."""
         return len(self._speech) // BYTES_PER_MS

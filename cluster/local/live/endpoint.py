@@ -1,6 +1,9 @@
 """The local Gemini Live service: a TLS websocket server for both backends.
 
 Beside it ``POST /token`` for service accounts, and ``GET /_meter`` and ``GET /_sessions`` for tests and benches.
+
+The meter has an object for each session and one called total: the tokens that are billed, and under ``reported`` those
+that the client was told of, with the number of ``messages`` (``usage`` says what counts as which).
 """
 
 from __future__ import annotations
@@ -11,7 +14,6 @@ import shutil
 import ssl
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -24,6 +26,7 @@ from cluster.local.live.access import Access, route_of
 from cluster.local.live.connection import Connection, ServerSocket
 from cluster.local.live.handles import Handles
 from cluster.local.live.record import SessionRecord
+from cluster.local.live.trouble import Faults
 from cluster.local.live.turn import Link, Parts
 from cluster.local.live.usage import Usage
 from cluster.local.recognizer import RecognizerProcess
@@ -62,9 +65,10 @@ class LiveEndpoint:
         self._host, self._port, self._state_dir = host, port, state_dir
         self._temporary: Path | None = None
         self._access = Access(api_key)
-        self._handles = Handles()
+        self._handles = Handles(while_open=self.scenario.resume_while_open == "allowed")
+        self._faults = Faults(self.scenario.faults)
         self._sockets: dict[int, ServerSocket] = {}
-        self._still_open: set[int] = set()
+        self._still_open: dict[int, int] = {}
         self._recognizer = RecognizerProcess()
         self._parts = Parts(
             speaker=Speaker(), transcribe=self._transcribe, keep_handle=self._keep_handle, clock_speed=clock_speed
@@ -73,8 +77,13 @@ class LiveEndpoint:
 
     @property
     def meter(self) -> dict[int, Usage]:
-        """Session number -> all its tokens."""
+        """Session number -> all its tokens: what is billed."""
         return {record.number: record.total for record in self.sessions}
+
+    @property
+    def reported(self) -> dict[int, Usage]:
+        """Session number -> the sum of its usage messages that were handed to the socket."""
+        return {record.number: record.reported for record in self.sessions}
 
     def write_service_account(self, path: Path) -> Path:
         """A service account file whose tokens this endpoint gives out; takes about 100 ms. Raises OSError."""
@@ -167,10 +176,30 @@ class LiveEndpoint:
         return web.json_response(body, status=status)
 
     async def _meter(self, _: web.Request) -> web.Response:
-        return web.json_response({str(number): asdict(usage) for number, usage in self.meter.items()})
+        meter = {str(record.number): record.metered for record in self.sessions}
+        everything = SessionRecord(number=0, backend="")
+        for record in self.sessions:
+            everything.generations += record.generations
+            everything.reported += record.reported
+            everything.usage_messages += record.usage_messages
+        return web.json_response(meter | {"total": everything.metered})
 
     async def _sessions(self, _: web.Request) -> web.Response:
         return web.json_response([record.to_json() for record in self.sessions])
+
+    async def _refusal(self, request: web.Request, record: SessionRecord) -> web.Response | None:
+        """Lets a fault of the upgrade strike, if there is one; the answer if it ends the upgrade."""
+        fault = self._faults.first("upgrade", record.number)
+        if fault is None:
+            return None
+        record.struck(fault)
+        await asyncio.sleep(fault.after_ms / 1000)
+        if fault.do == "http_status":
+            return web.Response(status=fault.code, text=fault.reason)
+        if fault.do == "abort" and request.transport is not None:
+            request.transport.abort()
+        gone = request.transport is None or request.transport.is_closing()
+        return web.Response() if gone else None
 
     async def _live(self, request: web.Request) -> web.StreamResponse:
         route = route_of(request.path)
@@ -178,9 +207,9 @@ class LiveEndpoint:
             raise web.HTTPNotFound
         record = SessionRecord(number=len(self.sessions) + 1, backend=route.backend)
         self.sessions.append(record)
-        for fault in self.scenario.faults:
-            if fault.hits("upgrade", record.number):
-                return web.Response(status=fault.code, text=fault.reason)
+        refusal = await self._refusal(request, record)
+        if refusal is not None:
+            return refusal
         credential = self._access.credential(route, request.headers, request.query)
         if not credential:
             raise web.HTTPUnauthorized
@@ -194,6 +223,7 @@ class LiveEndpoint:
                 key_valid=self._access.valid(credential),
                 record=record,
                 scenario=self.scenario,
+                faults=self._faults,
                 parts=self._parts,
                 handles=self._handles,
                 still_open=self._still_open,

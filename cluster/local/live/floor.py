@@ -56,6 +56,7 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
     State.AWAITING_TOOL: {
         Event.SPEECH_STARTED: State.HEARING,
         Event.PROMPTED: State.THINKING,
+        Event.TURN_ENDED: State.IDLE,
     },
 }
 

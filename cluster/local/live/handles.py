@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,34 +17,34 @@ _LIVES_S: Final = 2 * 3600.0
 @dataclass(frozen=True, slots=True)
 class _Kept:
     model: str
-    session: int
     talk: Conversation
     expires_at: float
 
 
 class Handles:
-    """The handles of all sessions of one endpoint."""
+    """The handles of all sessions of one endpoint; ``while_open`` allows two connections of one conversation."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, while_open: bool) -> None:
+        self._while_open = while_open
         self._kept: dict[str, _Kept] = {}
 
     def keep(self, handle: str, link: Link, now: float) -> None:
         """Remembers the conversation of ``link`` as it is now under ``handle``, for two hours."""
         talk = replace(link.talk, context=link.talk.context.copy())
-        self._kept[handle] = _Kept(link.setup.rules.name, link.record.number, talk, now + _LIVES_S)
+        self._kept[handle] = _Kept(link.setup.rules.name, talk, now + _LIVES_S)
 
-    def resume(self, setup: SessionSetup, still_open: set[int], now: float) -> Conversation:
-        """The conversation of ``setup.handle`` under this setup's instructions.
+    def resume(self, setup: SessionSetup, still_open: Collection[int], now: float) -> Conversation:
+        """The conversation of ``setup.handle`` under this setup's instructions: without what came after the handle.
 
-        Raises Refusal: 1008 for a handle that is unknown or too old, 1007 for another model, 1011 while the session
-        that it came from is still connected.
+        ``still_open`` are the conversations that are connected. Raises Refusal: 1008 for a handle that is unknown or
+        too old, 1007 for another model, 1011 while the conversation is still connected.
         """
         kept = self._kept.get(setup.handle)
         if kept is None or kept.expires_at <= now:
             raise wire.Refusal(wire.POLICY, "Requested entity was not found.")
         if kept.model != setup.rules.name:
             raise wire.invalid("sessionResumption: the model can't change.")
-        if kept.session in still_open:
+        if kept.talk.number in still_open and not self._while_open:
             raise wire.Refusal(wire.INTERNAL, "Internal error encountered.")
         context = kept.talk.context.copy(text_tokens(setup.setup_characters), setup.compression)
         return replace(kept.talk, context=context)

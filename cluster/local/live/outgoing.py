@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from cluster.local.live.usage import Usage
@@ -65,9 +66,9 @@ def tool_call(call_id: str, name: str, args: dict[str, Any], usage: dict[str, An
     return encode(toolCall=call, usageMetadata=usage) if usage else encode(toolCall=call)
 
 
-def tool_call_cancellation(call_ids: list[str]) -> bytes:
+def tool_call_cancellation(call_ids: Sequence[str]) -> bytes:
     """Calls whose results are no longer wanted."""
-    return encode(toolCallCancellation={"ids": call_ids})
+    return encode(toolCallCancellation={"ids": list(call_ids)})
 
 
 def resumption_update(handle: str, *, consumed: int | None) -> bytes:

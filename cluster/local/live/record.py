@@ -10,6 +10,16 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cluster.local.live.usage import Usage
+from cluster.local.scenario import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class FaultRecord:
+    """A fault that struck."""
+
+    at: str
+    do: str
+    struck_at: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,11 +65,26 @@ class SessionRecord:
     tool_calls: list[str] = field(default_factory=list)
     tool_results: list[str] = field(default_factory=list, repr=False)  # pii
     generations: list[Usage] = field(default_factory=list)
+    """What is billed."""
+    reported: Usage = field(default_factory=Usage)
+    """The sum of the usage messages that were handed to the socket."""
+    usage_messages: int = 0
+    """How many they were."""
+    faults: list[FaultRecord] = field(default_factory=list)
+
+    def struck(self, fault: Fault) -> None:
+        """Notes that this fault strikes now."""
+        self.faults.append(FaultRecord(fault.at, fault.do, time.monotonic()))
 
     @property
     def total(self) -> Usage:
         """The sum over all generations: what is billed."""
         return sum(self.generations, Usage())
+
+    @property
+    def metered(self) -> dict[str, Any]:
+        """What is billed, and beside it what was reported, as JSON."""
+        return asdict(self.total) | {"reported": asdict(self.reported) | {"messages": self.usage_messages}}
 
     def to_json(self) -> dict[str, Any]:
         """All of it, with the offset from monotonic to wall clock."""

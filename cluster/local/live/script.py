@@ -30,6 +30,13 @@ def answer_to_text(agent: Agent, text: str, *, opening: bool) -> Answer | None:
     return next(fitting, None) or answer_to_speech(agent, text)
 
 
+def if_remembered(agent: Agent, answer: Answer | None, told: str) -> Answer | None:
+    """``answer``, or the agent's ``otherwise`` if what the answer ``needs`` does not stand in ``told``."""
+    if answer is None or not answer.needs or f" {_plain(answer.needs)} " in f" {_plain(told)} ":
+        return answer
+    return Answer(say=agent.otherwise) if agent.otherwise else None
+
+
 def split_transcript(text: str, parts_ms: Sequence[float]) -> list[str]:
     """``text`` cut at words, each part for audio of that length, as if every letter took the same time."""
     total_ms, spoken_ms, position = sum(parts_ms), 0.0, 0
@@ -42,6 +49,10 @@ def split_transcript(text: str, parts_ms: Sequence[float]) -> list[str]:
         cut.append(text[position:end])
         position = end
     return cut
+
+
+def _plain(text: str) -> str:
+    return " ".join(words_of(text))
 
 
 def _fit(heard: Sequence[str], phrase: Sequence[str]) -> float:

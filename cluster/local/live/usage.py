@@ -1,6 +1,10 @@
 """What a session costs in tokens: the context grows and is billed again with every turn.
 
 Rule 1: pure; the exact counts here are the truth that a ledger is compared with.
+Rule 2: a generation is **billed** from its first audio or function call on, with its whole prompt and what was sent of
+its answer, also if a fault or the client ended the connection in the midst of it. It is **reported** only if the
+``usageMetadata`` message with it was handed to the socket; a client can't know more than that. (What was handed over
+right before an abort, or to a client that was closing, may not have arrived.) Transcripts are billed, never reported.
 Source: the protocol reference, section 4: 25 tokens per second of audio in and out; total is prompt plus response; some
 prompt tokens have no modality; a model that listens all the time bills silence once, which then leaves the context.
 """
@@ -80,11 +84,17 @@ class _Turn:
 class ContextWindow:
     """The tokens that the model has before it, turn by turn; compression drops the oldest turns first."""
 
-    def __init__(self, system_tokens: int, compression: tuple[int, int] | None, turns: Sequence[_Turn] = ()) -> None:
+    def __init__(
+        self,
+        system_tokens: int,
+        compression: tuple[int, int] | None,
+        turns: Sequence[_Turn] = (),
+        unanswered: _Turn = _Turn(0, 0),
+    ) -> None:
         self._system_tokens = system_tokens
         self._compression = compression
         self._turns: deque[_Turn] = deque(turns)
-        self._open = _Turn(0, 0)
+        self._open = unanswered
         self._silence_tokens = 0
 
     @property
@@ -120,8 +130,8 @@ class ContextWindow:
     def copy(self, system_tokens: int | None = None, compression: tuple[int, int] | None = None) -> ContextWindow:
         """The same conversation; under another setup if its ``system_tokens`` are given."""
         if system_tokens is None:
-            return ContextWindow(self._system_tokens, self._compression, tuple(self._turns))
-        return ContextWindow(system_tokens, compression, tuple(self._turns))
+            return ContextWindow(self._system_tokens, self._compression, tuple(self._turns), self._open)
+        return ContextWindow(system_tokens, compression, tuple(self._turns), self._open)
 
     def _compress(self) -> None:
         if self._compression is None or self.tokens <= self._compression[0]:
