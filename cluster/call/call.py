@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Coroutine, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import aiohttp
@@ -56,6 +56,15 @@ class Upstream(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Media:
+    """What makes the three parts of a call that carry sound; load and fault tests put in parts without a network."""
+
+    room: Callable[[Callable[[ev.Event], None], Callable[[], None]], RoomLink] = RoomLink
+    voice: Callable[[Callable[[], None], Callable[[bytes, int], None]], AgentVoice] = AgentVoice
+    line: Callable[[Callable[[bytes], None], Callable[[ev.Event], None]], CallerLine] = CallerLine
+
+
+@dataclass(frozen=True, slots=True)
 class Equipment:
     """What a call process has ready before any call."""
 
@@ -65,6 +74,7 @@ class Equipment:
     upstream: Upstream
     slot: str
     node: str
+    media: Media = field(default_factory=Media)
 
 
 class _Over(Exception):
@@ -88,9 +98,10 @@ class PhoneCall:
         rules = _rules(assignment, profile, equipment.settings)
         self._core = CallCore(rules, Prompts(profile.greeting.text, self._request.context), now)
         self._account = Account(assignment, profile.model, equipment.slot, equipment.node, began=now)
-        self._link = RoomLink(self.feed, self._evicted)
-        self._voice = AgentVoice(lambda: self.feed(ev.PlayoutDrained()), self._on_played)
-        self._line = CallerLine(self._on_caller_pcm, self.feed)
+        media = equipment.media
+        self._link = media.room(self.feed, self._evicted)
+        self._voice = media.voice(lambda: self.feed(ev.PlayoutDrained()), self._on_played)
+        self._line = media.line(self._on_caller_pcm, self.feed)
         recording = profile.audio.recording
         self._recorder = Recorder(recording.url, self._request.call_id) if recording and recording.enabled else None
         self._tasks = asyncio.TaskGroup()

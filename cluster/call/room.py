@@ -18,6 +18,7 @@ from livekit.rtc.participant import PublishTrackError, UnpublishTrackError
 
 from cluster import outcome as o
 from cluster.call import events as ev
+from cluster.call.engine import connect
 from cluster.call.quality import LineStats
 from cluster.telephony.dialling import outcome_of_disconnect
 
@@ -90,7 +91,7 @@ class RoomLink:
         """Connect under `identity`. Raises `RoomUnreachable`."""
         self._identity = identity
         try:
-            await self._room.connect(settings.url, agent_token(settings, room, identity))
+            await connect(self._room, settings.url, agent_token(settings, room, identity))
         except rtc.ConnectError:
             raise RoomUnreachable(f"could not join the room at {settings.url}; check the LiveKit keys") from None
         for participant in list(self._room.remote_participants.values()):

@@ -16,6 +16,7 @@ from typing import Final
 
 from livekit import api, rtc
 
+from cluster.call.engine import connect
 from cluster.local.carrier.routing import Place
 
 SPEECH_HZ: Final = 8000
@@ -113,14 +114,13 @@ class Leg:
     async def join(self, status: Status, extra: Mapping[str, str]) -> str:
         """Connect with ``status``, publish the track and give the participant's sid. Raises RoomUnreachable."""
         try:
-            await self._room.connect(
-                self._livekit.url, self._token(status, extra), rtc.RoomOptions(auto_subscribe=self._media)
-            )
+            options = rtc.RoomOptions(auto_subscribe=self._media)
+            await connect(self._room, self._livekit.url, self._token(status, extra), options)
         except rtc.ConnectError:
             raise RoomUnreachable("the carrier could not join the room; check LiveKit's URL and keys") from None
         track = rtc.LocalAudioTrack.create_audio_track("sip-audio", self._source)
-        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False, red=False)
-        await self._room.local_participant.publish_track(track, options)
+        voice = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False, red=False)
+        await self._room.local_participant.publish_track(track, voice)
         if not self._media:
             await self._announce()
         return self._room.local_participant.sid
