@@ -85,6 +85,7 @@ class Continuity:
         self._next_resumes = False
         self._wanted = False
         self._forced = False
+        self._planned = False
         self._moment = Moment.IDLE
         self._failures = 0
         self._hopeless: set[int] = set()
@@ -126,6 +127,7 @@ class Continuity:
         if connection != self.current:
             return []
         diagnosis = self._blame(fault)
+        self._planned = False
         self._lose(now, replay=diagnosis.remedy is not Remedy.RESUME_WITHOUT_AUDIO)
         if self._next_is_ready:
             return self._switch(now)
@@ -213,8 +215,10 @@ class Continuity:
         self._timers.pop(_Timer.RETRY, None)
         gap_s = 0.0 if old else now - self._broke_at
         self._move(LiveEvent.SETUP)
-        switch = ev.SwitchLive(self.current, resumed=self._next_resumes, replay=self._replay, gap_s=gap_s)
-        self._replay = True
+        switch = ev.SwitchLive(
+            self.current, resumed=self._next_resumes, replay=self._replay, gap_s=gap_s, planned=self._planned
+        )
+        self._replay, self._planned = True, False
         return [switch, ev.DropLive(old)] if old else [switch]
 
     def _lose(self, now: float, *, replay: bool) -> None:
@@ -230,6 +234,7 @@ class Continuity:
         return [] if waits or self._moment is not Moment.IDLE else self._rotate(now)
 
     def _rotate(self, now: float) -> list[ev.Effect]:
+        self._planned = True
         if not self.close_first:
             self._move(LiveEvent.ROTATE)
             return [self._open()]

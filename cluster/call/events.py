@@ -199,6 +199,8 @@ class SwitchLive:
     replay: bool = True
     """False: what the caller said last is what the server choked on."""
     gap_s: float = 0.0
+    planned: bool = False
+    """It takes over from one that still worked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,7 +221,10 @@ class LiveDesk:
         self._filler_at = None
         if not self._served or not self._talking:
             return []
-        note = ev.Note("live", {"state": "switched", "resumed": switch.resumed, "gap_ms": round(switch.gap_s * 1000)})
+        gap_ms = round(switch.gap_s * 1000)
+        note = ev.Note(
+            "live", {"state": "switched", "resumed": switch.resumed, "planned": switch.planned, "gap_ms": gap_ms}
+        )
         reply, self._reply, self._interrupted = self._reply, _Reply.NONE, False
         cut = reply is _Reply.COMING
         missed = self._turns.since_mark() if switch.resumed else self._turns.everything()

@@ -285,12 +285,9 @@ class Scenario(_Part):
     """All agents of one local endpoint."""
 
     agents: tuple[Agent, ...] = Field(min_length=1)
-    transcribe: Literal["grammar", "off"] = "grammar"
-    """``grammar`` decodes what is heard; ``off`` takes the scripted caller's lines in order, for load tests.
-
-    The line's number belongs to what a handle restores: an utterance that is sent again after a resumption is the same
-    line again. A session without a handle begins with the first line.
-    """
+    transcribe: Literal["grammar", "match", "off"] = "grammar"
+    """``grammar`` decodes what is heard; ``match`` finds the caller's line by its very samples, for callers without a
+    codec; ``off`` takes the scripted caller's lines in order, for load tests."""
     resume_while_open: Literal["refused", "allowed"] = "refused"
     """A setup with a handle while another connection of that conversation is open: 1011, or taken. Servers differ."""
     faults: tuple[Fault, ...] = ()

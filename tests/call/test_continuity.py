@@ -32,7 +32,7 @@ def test_the_next_connection_takes_over_while_the_old_one_serves() -> None:
     assert plan.going_away(50, 10.0) == [ev.OpenLive(2, 0, "h1")]
     assert plan.state is Live.ROTATING
     assert plan.current == 1
-    assert plan.opened(2, 0.0, 10.3) == [ev.SwitchLive(2, resumed=True), ev.DropLive(1)]
+    assert plan.opened(2, 0.0, 10.3) == [ev.SwitchLive(2, resumed=True, planned=True), ev.DropLive(1)]
     assert plan.state is Live.READY
 
 
@@ -51,7 +51,7 @@ def test_a_connection_that_is_ready_in_the_middle_of_an_answer_waits_for_its_end
     plan.going_away(50, 10.0)
     plan.turn(Moment.AGENT, 10.1)
     assert plan.opened(2, 0.0, 10.3) == []
-    assert plan.turn(Moment.IDLE, 13.0) == [ev.SwitchLive(2, resumed=True), ev.DropLive(1)]
+    assert plan.turn(Moment.IDLE, 13.0) == [ev.SwitchLive(2, resumed=True, planned=True), ev.DropLive(1)]
 
 
 def test_a_caller_who_speaks_does_not_hold_up_the_swap() -> None:
@@ -59,7 +59,7 @@ def test_a_caller_who_speaks_does_not_hold_up_the_swap() -> None:
     plan = serving()
     plan.going_away(50, 10.0)
     plan.turn(Moment.CALLER, 10.1)
-    assert plan.opened(2, 0.0, 10.3)[0] == ev.SwitchLive(2, resumed=True)
+    assert plan.opened(2, 0.0, 10.3)[0] == ev.SwitchLive(2, resumed=True, planned=True)
 
 
 def test_when_time_runs_out_the_swap_is_made_in_any_case() -> None:
@@ -69,7 +69,7 @@ def test_when_time_runs_out_the_swap_is_made_in_any_case() -> None:
     plan.going_away(50, 10.0)
     assert plan.deadline() == 57.0
     assert plan.tick(57.0) == [ev.OpenLive(2, 0, "h1")]
-    assert plan.opened(2, 0.0, 57.2)[0] == ev.SwitchLive(2, resumed=True)
+    assert plan.opened(2, 0.0, 57.2)[0] == ev.SwitchLive(2, resumed=True, planned=True)
 
 
 def test_time_that_runs_out_with_the_next_one_ready_swaps_at_once() -> None:
@@ -78,7 +78,7 @@ def test_time_that_runs_out_with_the_next_one_ready_swaps_at_once() -> None:
     plan.going_away(50, 10.0)
     plan.turn(Moment.AGENT, 10.1)
     plan.opened(2, 0.0, 10.3)
-    assert plan.tick(57.0) == [ev.SwitchLive(2, resumed=True), ev.DropLive(1)]
+    assert plan.tick(57.0) == [ev.SwitchLive(2, resumed=True, planned=True), ev.DropLive(1)]
 
 
 def test_a_server_that_refuses_while_the_old_one_is_open_gets_the_other_order() -> None:
@@ -87,7 +87,7 @@ def test_a_server_that_refuses_while_the_old_one_is_open_gets_the_other_order() 
     plan.going_away(50, 10.0)
     assert plan.failed(2, CONFLICT, 10.2) == [ev.DropLive(1), ev.OpenLive(3, 0, "h1")]
     assert plan.state is Live.RESUMING
-    assert plan.opened(3, 0.0, 10.4) == [ev.SwitchLive(3, resumed=True, gap_s=pytest.approx(0.2))]
+    assert plan.opened(3, 0.0, 10.4) == [ev.SwitchLive(3, resumed=True, gap_s=pytest.approx(0.2), planned=True)]
     plan.resumable("h3")
     assert plan.going_away(50, 20.0) == [ev.DropLive(3), ev.OpenLive(4, 0, "h3")]
 

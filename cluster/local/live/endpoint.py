@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cluster.local.live.access import Access, route_of
 from cluster.local.live.connection import Connection, ServerSocket
 from cluster.local.live.handles import Handles
+from cluster.local.live.match import best_line
 from cluster.local.live.record import SessionRecord
 from cluster.local.live.trouble import Faults
 from cluster.local.live.turn import Link, Parts
@@ -165,6 +166,8 @@ class LiveEndpoint:
         if self.scenario.transcribe == "off":
             lines = agent.scripted_lines()
             return lines[utterance] if utterance < len(lines) else ""
+        if self.scenario.transcribe == "match":
+            return best_line(agent.caller_lines(), pcm16)
         return await self._recognizer.transcribe(agent.caller_lines(), pcm16)
 
     def _keep_handle(self, handle: str, link: Link) -> None:

@@ -1,0 +1,1 @@
+"""Faults by the hundred in many calls at once."""
