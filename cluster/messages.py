@@ -115,6 +115,31 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LiveFault:
+    """A Live connection failed: what the circuit breaker is told."""
+
+    model: str
+    """`str()` of the target: the model, with `@location` where that is not the installation's own."""
+    name: str
+    """Of the diagnosis, see `cluster.call.faults`."""
+    blames_provider: bool
+    """Other calls will meet the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What became of a Live session that was to be set up and parked."""
+
+    model: str = ""
+    """The model that was asked, as in `LiveFault`; empty where none was."""
+    error: str = ""
+    """Why there is no session; empty where there is one."""
+    fault: str = ""
+    """The name of the diagnosis, where the model was asked in vain."""
+    blames_provider: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Renewal:
     """A call's heartbeat: renews the lease and settles what was used so far."""
 
@@ -125,6 +150,12 @@ class Renewal:
     talk_s: float
     """Seconds since the leg was answered."""
     checkpoint: Checkpoint
+    live_faults: tuple[LiveFault, ...] = ()
+    """Since the last renewal, oldest first. Told once: should it be lost, other calls meet the same."""
+    live_ok: bool = False
+    """Since the last renewal, and after the last fault, a session was set up or resumed."""
+    live_model: str = ""
+    """The model of that session, as in `LiveFault`; empty: the profile's main one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +233,8 @@ class CallRecord:
     recording_url: str = field(default="", repr=False)  # pii
     detail: str = ""
     """One sentence on what went wrong, without personal data."""
+    live_faults: tuple[LiveFault, ...] = ()
+    """Those that no renewal has told of; for the circuit breaker, not for the history."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -18,9 +19,11 @@ import certifi
 from google import genai
 from google.genai import errors, types
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import CloseCode
 
 from cluster import outcome as o
 from cluster.call import events as ev
+from cluster.call.faults import NO_CONNECTION, Fault, Stage
 from cluster.call.live_messages import LiveMessage, parse
 from cluster.call.live_setup import live_config
 from cluster.call.playout import UplinkQueue
@@ -44,6 +47,10 @@ LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 class LiveUnavailable(Exception):
     """The session could not be set up; the message says why, without keys or tokens."""
+
+    def __init__(self, message: str, fault: Fault) -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 def make_client(settings: LiveSettings) -> genai.Client:
@@ -195,15 +202,18 @@ async def open_session(client: genai.Client, profile: Profile, setup_timeout_s: 
                     client.aio.live.connect(model=profile.model, config=live_config(profile))
                 )
         except TimeoutError:
-            raise LiveUnavailable(f"no setup from the Live endpoint within {setup_timeout_s:g} s") from None
+            message = f"no setup from the Live endpoint within {setup_timeout_s:g} s"
+            raise LiveUnavailable(message, Fault(Stage.SETUP, NO_CONNECTION)) from None
         except (errors.APIError, InvalidStatus, OSError, ConnectionClosed, ValueError) as error:
-            raise LiveUnavailable(describe(error)) from None
+            raise LiveUnavailable(describe(error), fault_of(error)) from None
         except Exception as error:
             if type(error).__module__.startswith("google.auth"):
-                raise LiveUnavailable(f"Google credentials: {type(error).__name__}") from None
+                message = f"Google credentials: {type(error).__name__}"
+                raise LiveUnavailable(message, Fault(Stage.UPGRADE, HTTPStatus.UNAUTHORIZED)) from None
             raise
         if session.setup_complete is None:
-            raise LiveUnavailable("the Live endpoint answered the setup with something else than setupComplete")
+            message = "the Live endpoint answered the setup with something else than setupComplete"
+            raise LiveUnavailable(message, Fault(Stage.SETUP, CloseCode.PROTOCOL_ERROR))
         live = LiveSession(session)
         tasks = [asyncio.create_task(live.read_for_ever()), asyncio.create_task(live.write_for_ever())]
         try:
@@ -213,6 +223,17 @@ async def open_session(client: genai.Client, profile: Profile, setup_timeout_s: 
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def fault_of(error: Exception) -> Fault:
+    """A failed setup as the table of faults knows it."""
+    if isinstance(error, errors.APIError):
+        return Fault(Stage.SETUP, error.code, str(error.details or error.message or ""))
+    if isinstance(error, InvalidStatus):
+        return Fault(Stage.UPGRADE, error.response.status_code)
+    if isinstance(error, ConnectionClosed):
+        return Fault(Stage.SETUP, error.rcvd.code if error.rcvd else CloseCode.ABNORMAL_CLOSURE)
+    return Fault(Stage.UPGRADE, NO_CONNECTION, type(error).__name__)
 
 
 def describe(error: Exception) -> str:

@@ -20,11 +20,12 @@ from livekit import rtc
 
 from cluster import outcome as o
 from cluster.call.call import Equipment, PhoneCall, Upstream
+from cluster.call.faults import diagnose
 from cluster.call.live import LiveSession, LiveUnavailable, make_client, open_session
 from cluster.call.voice import LINE_HZ
 from cluster.dispatch.rooms import LivekitRooms
 from cluster.logs import call_scope
-from cluster.messages import ActorStatus, Assignment, CallRecord
+from cluster.messages import ActorStatus, Assignment, CallRecord, Prepared
 from cluster.models import load_models
 from cluster.outcome import Outcome
 from cluster.profiles import Profile, load_profiles
@@ -62,29 +63,29 @@ class CallSlot:
         self._born = time.monotonic()
         self._calls_served = 0
 
-    async def prepare(self, profile_name: str) -> str:
-        """Have a fresh Live session of that profile set up; returns "" or why it could not be.
+    async def prepare(self, profile_name: str) -> Prepared:
+        """Have a fresh Live session of that profile set up; returns what became of it.
 
         The new session is there before the old one goes, and a young, living and untouched one simply stays.
         """
         async with self._parking:
             await self._equip()
             if self._running is not None and not self._running.done():
-                return "a call is running"
+                return Prepared(error="a call is running")
             self._forget()
             profile = self._profiles.get(profile_name)
             if profile is None:
-                return f"there is no profile {profile_name!r}"
+                return Prepared(error=f"there is no profile {profile_name!r}")
             if self._is_fresh(profile):
-                return ""
+                return Prepared()
             try:
                 parked = await self._open(profile)
             except LiveUnavailable as error:
                 await self._unpark()
-                return str(error)
+                return _not_prepared(profile, error)
             await self._unpark()
             self._parked = parked
-            return ""
+            return Prepared(model=profile.model)
 
     async def start(self, assignment: Assignment) -> None:
         """Begin the call and return; `wait()` returns its record."""
@@ -207,6 +208,16 @@ class CallSlot:
         self._running = None
         self._assignment = None
         gc.collect()
+
+
+def _not_prepared(profile: Profile, error: LiveUnavailable) -> Prepared:
+    diagnosis = diagnose(error.fault)
+    return Prepared(
+        model=profile.model,
+        error=str(error),
+        fault=diagnosis.name,
+        blames_provider=diagnosis.blames_provider,
+    )
 
 
 def memory_mb() -> float:

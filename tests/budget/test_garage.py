@@ -7,10 +7,12 @@ from itertools import count
 
 import pytest
 
+from cluster.budget.breaker import BreakerRules
 from cluster.budget.garage import Garage
 from cluster.budget.pool import Pool
 from cluster.budget.ports import ActorLost
-from tests.budget.fakes import FakeCallActors, ManualClock
+from cluster.budget.providers import Providers
+from tests.budget.fakes import MODEL, FakeCallActors, ManualClock
 from tests.budget.house import desk_rules, until
 
 
@@ -21,7 +23,15 @@ class Yard:
         self.actors = FakeCallActors()
         self.clock = ManualClock()
         self.pool = Pool(desk_rules().pool, (f"call-slot-{number}" for number in count(1)))
-        self.garage = Garage(self.pool, self.actors, self.clock.now, setup_timeout_s=8.0)
+        self.providers = Providers(BreakerRules(), self.clock.now, lambda: 0.0)
+        self.garage = Garage(
+            self.pool,
+            self.actors,
+            self.clock.now,
+            providers=self.providers,
+            models={"receptionist": MODEL},
+            setup_timeout_s=8.0,
+        )
 
     async def fill(self) -> None:
         """Wait for two parked actors."""
