@@ -103,15 +103,31 @@ Admission = Admitted | Wait | Refused
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens of one call so far, summed over every generation of every connection, by modality."""
+    """Tokens of one call so far, summed over every generation of every connection.
+
+    The first four and the transcripts are what is billed; the others say what of it is what.
+    """
 
     text_in: int = 0
+    """Includes results of tools, and tokens without a modality."""
     audio_in: int = 0
     text_out: int = 0
     """Includes thoughts, which are billed at the text output rate."""
     audio_out: int = 0
     transcript_chars: int = 0
     """Length of the transcripts; they are billed as output text but not reported, so they are estimated."""
+    agent_chars: int = 0
+    """Of the transcripts."""
+    thoughts: int = 0
+    tool_use: int = 0
+    cached: int = 0
+    """Of the prompts; billed like the rest."""
+    unattributed: int = 0
+    """Without a modality."""
+    missing_generations: int = 0
+    """Turns that were never reported; what they took is estimated, and counted above."""
+    estimated_tokens: int = 0
+    """Theirs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +251,8 @@ class CallRecord:
     """One sentence on what went wrong, without personal data."""
     live_faults: tuple[LiveFault, ...] = ()
     """Those that no renewal has told of; for the circuit breaker, not for the history."""
+    usage_by_model: Mapping[str, Usage] = field(default_factory=dict)
+    """`usage`, where more than one model served the call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

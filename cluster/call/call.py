@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import aiohttp
 
 from cluster import outcome as o
+from cluster.budget.pricing import instruction_tokens
 from cluster.call import events as ev
 from cluster.call.account import Account
 from cluster.call.core import CallCore, Rules
 from cluster.call.line import CallerLine
-from cluster.call.live import LiveSession, LiveUnavailable
+from cluster.call.live import INPUT_HZ, LiveSession, LiveUnavailable
 from cluster.call.live_messages import Audio, BargeIn, GoingAway, LiveMessage, Resumable
+from cluster.call.meter import PCM_BYTES
 from cluster.call.phone import DialFailed, dial
 from cluster.call.prompts import Prompts
 from cluster.call.quality import resampler_quality
@@ -81,7 +83,14 @@ class PhoneCall:
         self._started_at = time.time()
         now = time.monotonic()
         self._core = CallCore(_rules(assignment, profile), Prompts(profile.greeting.text, self._request.context), now)
-        self._account = Account(assignment, profile.model, equipment.slot, equipment.node, began=now)
+        self._account = Account(
+            assignment,
+            profile.model,
+            equipment.slot,
+            equipment.node,
+            began=now,
+            instructions=instruction_tokens(profile.instructions),
+        )
         self._link = RoomLink(self.feed, self._evicted)
         self._voice = AgentVoice(lambda: self.feed(ev.PlayoutDrained()), self._on_played)
         self._line = CallerLine(self._on_caller_pcm, self.feed)
@@ -159,8 +168,10 @@ class PhoneCall:
         try:
             self._live = await sessions()
         except LiveUnavailable as error:
+            self._account.live_failed(self._profile.targets()[0], error.fault)
             self.feed(ev.LiveLost(o.LIVE_UNREACHABLE, str(error)))
             return
+        self._account.live_opened(self._profile.targets()[0], self._live.opened_at)
         self._live.attach(self._on_live)
         self.feed(ev.LiveOpened())
 
@@ -212,7 +223,7 @@ class PhoneCall:
         while True:
             await asyncio.sleep(self._assignment.renew_every_s)
             verdict = await self._kit.upstream.renew(self._account.renewal(self._core, time.monotonic()))
-            spent = self._account.cost_usd_micros(self._core)
+            spent = self._account.cost_usd_micros()
             if verdict is Verdict.VOID:
                 self._evicted()
             elif verdict is Verdict.WIND_DOWN or spent >= self._assignment.max_cost_usd_micros:
@@ -240,6 +251,7 @@ class PhoneCall:
         self._account.note(kind, time.monotonic(), **fields)
 
     def _on_live(self, message: LiveMessage) -> None:
+        self._account.see(message)
         match message:
             case Audio(pcm, rate_hz):
                 ms = self._voice.put(pcm, rate_hz)
@@ -253,7 +265,7 @@ class PhoneCall:
                     self._recorder.silence_agent()
                 self.feed(ev.Interrupted(unheard_ms))
             case UsageReport():
-                self._account.use(message)
+                pass
             case Resumable(handle):
                 self._account.resumption_handle = handle
             case GoingAway(time_left_s):
@@ -264,6 +276,7 @@ class PhoneCall:
     def _on_caller_pcm(self, pcm: bytes) -> None:
         if self._live is not None and self._core.answered_at is not None:
             self._live.send_audio(pcm)
+            self._account.sent(len(pcm) / PCM_BYTES / INPUT_HZ)
         if self._recorder:
             self._recorder.caller(pcm)
 
