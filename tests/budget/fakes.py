@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cluster.budget.ports import ActorLost, CallActorPort
-from cluster.messages import ActorStatus, Assignment, CallRecord, CallRequest, Direction, Prepared, Usage
+from cluster.messages import ActorStatus, Assignment, CallRecord, CallRequest, Direction, LiveFault, Prepared, Usage
 from cluster.outcome import AGENT_ENDED, Outcome
 
 MODEL = "gemini-3.8-live"
@@ -101,11 +101,14 @@ class FakeCallActor:
         """The newest one."""
         return self.assignments[-1]
 
-    def end(self, outcome: Outcome = AGENT_ENDED, cost_usd_micros: int = 0) -> None:
+    def end(
+        self, outcome: Outcome = AGENT_ENDED, cost_usd_micros: int = 0, live_faults: tuple[LiveFault, ...] = ()
+    ) -> None:
         """The call is over."""
         assert self._ending is not None
         self.state = "ended"
-        self._ending.set_result(call_record(self.assignment, outcome, cost_usd_micros))
+        record = call_record(self.assignment, outcome, cost_usd_micros)
+        self._ending.set_result(replace(record, live_faults=live_faults))
 
     def die(self, *, gone: bool = True) -> None:
         """The process ends, or can't be reached any more."""
