@@ -150,7 +150,7 @@ def test_a_fallback_that_could_not_serve_is_refused(folder: Path, fallback: str,
 
 def test_a_fallback_has_to_allow_what_the_main_model_does(folder: Path) -> None:
     """It gets the same setup. What the main model itself is refused for is not told twice."""
-    with pytest.raises(ProfileError, match="x.yaml:4: fallback.0.model: affective_dialog: gemini-3.8-live does not"):
+    with pytest.raises(ProfileError, match=r"x.yaml:4: fallback.0.model: affective_dialog: gemini-3.8-live does not"):
         load(
             folder,
             "instructions: x\nmodel: gemini-live-2.5-flash-native-audio\naffective_dialog: true\n"

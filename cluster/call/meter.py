@@ -63,9 +63,9 @@ class LiveMeter:
         self._state = TurnState.LISTENING
         self._caller_s = 0.0
         self._tool_ran = False
-        """The stage is over."""
+        """The stage is over …"""
         self._reported = False
-        """The stage has a record."""
+        """… and its record has come."""
 
     def connected(self, model: str) -> None:
         """A new connection, to that model: the first one, a resumed or a fresh one."""
@@ -103,7 +103,7 @@ class LiveMeter:
     def _report(self, report: UsageReport) -> None:
         if self._tool_ran and self._reported:
             self._next_stage()
-        self._reported = True
+        self._reported = self._tool_ran
         self._book.add(report, connection=self._connection, turn=self._turn, stage=self._stage)
 
     def _transcribe(self, words: ev.AgentText | ev.CallerText) -> None:

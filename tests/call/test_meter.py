@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cluster.call import events as ev
 from cluster.call.live_messages import Audio, BargeIn, GoingAway, LiveMessage
@@ -32,6 +36,7 @@ CASES: list[tuple[str, list[LiveMessage], list[tuple[int, int, int]]]] = [
     ("a tool, the record beside it", [TOOL, used(10), VOICE, DONE, used(20)], [(1, 1, 0), (1, 1, 1)]),
     ("two tools at once", [VOICE, TOOL, TOOL, used(10), VOICE, DONE, used(20)], [(1, 1, 0), (1, 1, 1)]),
     ("one tool after another", [TOOL, used(10), TOOL, used(20), VOICE, DONE, used(30)], [(1, 1, n) for n in range(3)]),
+    ("a record that grows until a tool runs", [VOICE, used(10), TOOL, used(10, 6)], [(1, 1, 0), (1, 1, 0)]),
     ("silence after a tool", [TOOL, used(10), DONE, used(20)], [(1, 1, 0), (1, 1, 1)]),
     ("a tool beside talk", [VOICE, TOOL, VOICE, VOICE, DONE, used(10)], [(1, 1, 1)]),
     ("nothing of it is the meter's business", [GoingAway(1.0), used(10)], [(1, 0, 0)]),
@@ -89,3 +94,61 @@ def test_a_second_connection_goes_on_counting() -> None:
         "m": Usage(audio_in=50, audio_out=25, transcript_chars=3, missing_generations=1, estimated_tokens=75),
         "n": Usage(audio_in=10, audio_out=5, transcript_chars=6, agent_chars=6),
     }
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the model did between two tools."""
+
+    speaks: bool
+    prompt: int
+    response: int
+    preview: bool
+    """It was reported before it was complete, too."""
+
+    def messages(self, *, reported: bool, tool: bool) -> list[LiveMessage]:
+        """As they come; the end of the last stage is the turn's."""
+        sound: list[LiveMessage] = [VOICE] * self.speaks
+        preview = [used(self.prompt, self.response - 1)] * (reported and self.preview)
+        end: list[LiveMessage] = [TOOL] * tool
+        return [*sound, *preview, *sound, *end, *([used(self.prompt, self.response)] * (reported and tool))]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One or more stages."""
+
+    stages: list[Stage]
+    reported: bool
+    cut: bool
+    """The caller spoke over it."""
+
+    def messages(self) -> list[LiveMessage]:
+        """As they come: the record of the last stage is beside the turn's end."""
+        *tools, last = self.stages
+        found = [message for stage in tools for message in stage.messages(reported=self.reported, tool=True)]
+        found += last.messages(reported=self.reported, tool=False) + [CUT] * self.cut + [DONE]
+        return found + [used(last.prompt, last.response)] * self.reported
+
+
+stages = st.builds(Stage, st.booleans(), st.integers(1, 900), st.integers(1, 900), st.booleans())
+turns = st.builds(Turn, st.lists(stages, min_size=1, max_size=3), st.booleans(), st.booleans())
+
+
+@given(st.lists(st.lists(turns, max_size=4), max_size=3))
+def test_any_conversation_adds_up(connections: list[list[Turn]]) -> None:
+    """Every stage of every reported turn counts once, and every other turn is missing."""
+    book = UsageBook("m")
+    meter = LiveMeter(book)
+    for connection in connections:
+        meter.connected("m")
+        for turn in connection:
+            # A record before the turn's first sign of life would be the last turn's.
+            for message in [VOICE, *turn.messages()]:
+                meter.see(message)
+    every = [turn for connection in connections for turn in connection]
+    total = book.total()
+    assert total.missing_generations == sum(not turn.reported for turn in every)
+    if all(turn.reported for turn in every):
+        assert total.audio_in == sum(stage.prompt for turn in every for stage in turn.stages)
+        assert total.audio_out == sum(stage.response for turn in every for stage in turn.stages)
