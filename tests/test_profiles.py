@@ -159,3 +159,21 @@ def test_a_fallback_has_to_allow_what_the_main_model_does(folder: Path) -> None:
     with pytest.raises(ProfileError) as refused:
         load(folder, "instructions: x\nmodel: nonesuch\nfallback: [{location: a}]\n")
     assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "problem"),
+    [
+        ("thinking: low", "thinking: gemini-3.8-live takes no thinking level; leave it out"),
+        ("affective_dialog: true", "affective_dialog: gemini-3.8-live does not have it; leave it out"),
+        ("proactive_audio: false", "proactive_audio: it is always on with gemini-3.8-live; leave it out"),
+        ("compression: {trigger_tokens: 200000}", "compression.trigger_tokens: gemini-3.8-live holds 131072 tokens"),
+        ("compression: {target_tokens: 25000}", "compression.target_tokens: must be below trigger_tokens"),
+        ("unavailable_sentence: none.wav", "unavailable_sentence: there is no file none.wav beside the profile"),
+    ],
+)
+def test_what_the_model_would_not_take_is_refused(folder: Path, field: str, problem: str) -> None:
+    """With the line of the field."""
+    with pytest.raises(ProfileError) as refused:
+        load(folder, f"instructions: x\n{field}\n")
+    assert str(refused.value) == f"profiles/x.yaml:2: {problem}"
