@@ -11,7 +11,7 @@ from cluster.call.slot import CallSlot
 from cluster.logs import configure_logging
 
 if TYPE_CHECKING:
-    from cluster.messages import ActorStatus, Assignment, CallEvent, CallRecord, Renewal, Verdict
+    from cluster.messages import ActorStatus, Assignment, CallEvent, CallRecord, Prepared, Renewal, Verdict
     from cluster.settings import Settings
 
 ANSWER_WITHIN_S = 5.0
@@ -55,8 +55,8 @@ class CallActor:
     def __repr__(self) -> str:
         return f"CallActor({self._name})"
 
-    async def prepare(self, profile_name: str) -> str:
-        """Have a Live session of that profile set up; returns "" or why it could not be."""
+    async def prepare(self, profile_name: str) -> Prepared:
+        """Have a Live session of that profile set up; returns what became of it."""
         return await self._slot.prepare(profile_name)
 
     async def start(self, assignment: Assignment) -> None:

@@ -12,7 +12,7 @@ from actors import names
 from cluster.budget.ports import ActorLost, CallActorPort
 
 if TYPE_CHECKING:
-    from cluster.messages import ActorStatus, Assignment, CallRecord, CallRequest
+    from cluster.messages import ActorStatus, Assignment, CallRecord, CallRequest, Prepared
     from cluster.settings import Settings
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class RayCallActor:
     def __init__(self, handle: Any) -> None:
         self.handle = handle
 
-    async def prepare(self, profile_name: str) -> str:
+    async def prepare(self, profile_name: str) -> Prepared:
         """Have a fresh Live session set up."""
         return await _answer(self.handle.prepare.remote(profile_name))
 

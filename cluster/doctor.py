@@ -90,11 +90,13 @@ async def check_profiles(settings: Settings) -> Check:
 
 
 def _unserved(profile: Profile, settings: Settings) -> list[str]:
-    rates_of(profile.model)
-    backends = load_models()[profile.model].backends
-    if settings.live.backend in backends:
-        return []
-    return [f"{profile.name}: {profile.model} is not served by {_way(settings)}"]
+    models, backend = load_models(), settings.live.backend
+    problems = []
+    for target in profile.targets():
+        rates_of(target.model)
+        if backend not in models[target.model].backends or (target.location and backend != "vertex"):
+            problems.append(f"{profile.name}: {target} is not served by {_way(settings)}")
+    return problems
 
 
 async def check_livekit(settings: Settings) -> Check:

@@ -103,15 +103,56 @@ Admission = Admitted | Wait | Refused
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens of one call so far, summed over every generation of every connection, by modality."""
+    """Tokens of one call so far, summed over every generation of every connection.
+
+    The first four and the transcripts are what is billed; the others say what of it is what.
+    """
 
     text_in: int = 0
+    """Includes results of tools, and tokens without a modality."""
     audio_in: int = 0
     text_out: int = 0
     """Includes thoughts, which are billed at the text output rate."""
     audio_out: int = 0
     transcript_chars: int = 0
     """Length of the transcripts; they are billed as output text but not reported, so they are estimated."""
+    agent_chars: int = 0
+    """Of the transcripts."""
+    thoughts: int = 0
+    tool_use: int = 0
+    cached: int = 0
+    """Of the prompts; billed like the rest."""
+    unattributed: int = 0
+    """Without a modality."""
+    missing_generations: int = 0
+    """Turns that were never reported; what they took is estimated, and counted above."""
+    estimated_tokens: int = 0
+    """Theirs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveFault:
+    """A Live connection failed: what the circuit breaker is told."""
+
+    model: str
+    """`str()` of the target: the model, with `@location` where that is not the installation's own."""
+    name: str
+    """Of the diagnosis, see `cluster.call.faults`."""
+    blames_provider: bool
+    """Other calls will meet the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What became of a Live session that was to be set up and parked."""
+
+    model: str = ""
+    """The model that was asked, as in `LiveFault`; empty where none was."""
+    error: str = ""
+    """Why there is no session; empty where there is one."""
+    fault: str = ""
+    """The name of the diagnosis, where the model was asked in vain."""
+    blames_provider: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +166,12 @@ class Renewal:
     talk_s: float
     """Seconds since the leg was answered."""
     checkpoint: Checkpoint
+    live_faults: tuple[LiveFault, ...] = ()
+    """Since the last renewal, oldest first. Told once: should it be lost, other calls meet the same."""
+    live_ok: bool = False
+    """Since the last renewal, and after the last fault, a session was set up or resumed."""
+    live_model: str = ""
+    """The model of that session, as in `LiveFault`; empty: the profile's main one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +249,10 @@ class CallRecord:
     recording_url: str = field(default="", repr=False)  # pii
     detail: str = ""
     """One sentence on what went wrong, without personal data."""
+    live_faults: tuple[LiveFault, ...] = ()
+    """Those that no renewal has told of; for the circuit breaker, not for the history."""
+    usage_by_model: Mapping[str, Usage] = field(default_factory=dict)
+    """`usage`, where more than one model served the call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

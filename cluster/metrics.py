@@ -81,9 +81,9 @@ class Tally:
             self._observe(_COST, record, record.cost_usd_micros / 1_000_000)
         if "mos" in record.quality:
             self._observe(_LINE, record, record.quality["mos"])
-        for kind in ("text_in", "audio_in", "text_out", "audio_out"):
-            key = record.model, kind
-            self._tokens[key] = self._tokens.get(key, 0) + getattr(record.usage, kind)
+        for model, usage in (record.usage_by_model or {record.model: record.usage}).items():
+            for kind in ("text_in", "audio_in", "text_out", "audio_out"):
+                self._tokens[model, kind] = self._tokens.get((model, kind), 0) + getattr(usage, kind)
 
     def snapshot(self) -> dict[str, Any]:
         """Everything, for the statistics under the name `measured`."""
@@ -128,6 +128,9 @@ class _Statistics:
         yield _gauge("actors", "Call actors, by what they do.", states, "state")
         parked = self._given.get("parked_by_profile")
         yield _gauge("actors_parked", "Call actors with a session set up.", parked, "profile")
+        breakers = self._given.get("breakers", {})
+        is_open = {model: breaker["state"] != "closed" for model, breaker in breakers.items()}
+        yield _gauge("live_breaker_open", "1 while a model does not serve, and nobody is dialled.", is_open, "model")
 
     def _money(self) -> Iterator[Metric]:
         for word, meaning in (
@@ -148,6 +151,10 @@ class _Statistics:
             ended.add_metric((outcome.result, outcome.reason), count)
         yield ended
         yield _counter("setups_failed", "Live sessions that could not be set up.", self._given.get("failed_setups"))
+        faults = CounterMetricFamily("ringmaster_live_faults", "Failed Live connections.", labels=("model", "fault"))
+        for labels, count in self._given.get("live_faults", {}).items():
+            faults.add_metric(labels, count)
+        yield faults
         yield _counter("actors_lost", "Call actors that died.", self._given.get("lost_actors"))
 
     def _histograms(self, measured: Mapping[str, Any]) -> Iterator[Metric]:

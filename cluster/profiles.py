@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import cached_property
@@ -95,6 +96,27 @@ class Compression(_Part):
     target_tokens: Annotated[int, Field(ge=1_000)] = 8_000
 
 
+class Fallback(_Part):
+    """Another model, or the same at another place, for when the main one does not serve."""
+
+    model: str | None = None
+    """None: the main one."""
+    location: Annotated[str, Field(min_length=1)] | None = None
+    """A region of Vertex AI; none: the installation's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Who is asked for a Live session."""
+
+    model: str
+    location: str | None = None
+    """A region of Vertex AI; none: the installation's."""
+
+    def __str__(self) -> str:
+        return f"{self.model}@{self.location}" if self.location else self.model
+
+
 class _File(_Part):
     """What stands in a profile's file."""
 
@@ -115,6 +137,8 @@ class _File(_Part):
     limits: Limits = Limits()
     audio: AudioOptions = AudioOptions()
     compression: Compression = Compression()
+    fallback: Annotated[tuple[Fallback, ...], Field(max_length=3)] = ()
+    """Who is asked, in this order, where the main model does not serve. Each try costs a caller time: three at most."""
     unavailable_sentence: str | None = None
     """A WAV file, beside the profile, for callers whom no model can serve; none: the English one that is shipped."""
 
@@ -129,6 +153,10 @@ class Profile(_File):
     def variables(self) -> frozenset[str]:
         """What the `context` of a call has to give."""
         return frozenset(_VARIABLE.findall(f"{self.instructions} {self.greeting.text}"))
+
+    def targets(self) -> tuple[Target, ...]:
+        """The main model first, then its fallbacks."""
+        return _targets(self)
 
 
 def load_profiles(folder: Path, models: Mapping[str, Model]) -> dict[str, Profile]:
@@ -167,6 +195,31 @@ def _refusals(path: Path, profile: _File, models: Mapping[str, Model]) -> Iterat
     yield from _unless_known(("model",), "model", profile.model, models)
     if profile.model in models:
         yield from _refused_by_model(profile, models[profile.model])
+
+    yield from _refused_fallbacks(profile, models)
+
+
+def _targets(profile: _File) -> tuple[Target, ...]:
+    others = (Target(other.model or profile.model, other.location) for other in profile.fallback)
+    return Target(profile.model), *others
+
+
+def _refused_fallbacks(profile: _File, models: Mapping[str, Model]) -> Iterator[tuple[Where, str]]:
+    """A fallback gets the same setup as the main model, so it has to allow the same."""
+    main, *others = targets = _targets(profile)
+    for i, target in enumerate(others):
+        here: Where = ("fallback", i)
+        if target in targets[: i + 1]:
+            yield here, "is the main model or an earlier fallback once more; name another model or location"
+        if target.model != main.model:
+            yield from _unless_known((*here, "model"), "model", target.model, models)
+        if (model := models.get(target.model)) is None:
+            continue
+        if target.location and "vertex" not in model.backends:
+            yield (*here, "location"), f"{model.name} is not on Vertex AI, which alone has locations; leave it out"
+        if target.model != main.model:
+            for (field, *_), what in _refused_by_model(profile, model):
+                yield (*here, "model"), what if field == "model" else f"{field}: {what}"
 
 
 def _refused_by_model(profile: _File, model: Model) -> Iterator[tuple[Where, str]]:

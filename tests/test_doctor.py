@@ -109,6 +109,7 @@ async def test_a_check_that_breaks_does_not_hide_the_others() -> None:
     [
         ("voice: Kor", {}, "profiles/a.yaml:2: voice: there is no voice 'Kor'"),
         ("model: gemini-live-2.5-flash", {}, "a: gemini-live-2.5-flash is not served by API key"),
+        ("fallback: [{location: global}]", {}, "a: gemini-3.8-live@global is not served by API key"),
         ("model: gemini-3.1-flash-live-preview", VERTEX, "gemini-3.1-flash-live-preview is not served by Vertex AI"),
         ("voice: Kore", {"RINGMASTER_PARKED": "b=1"}, "there is no profile 'b'"),
         ("voice: Kore", {"RINGMASTER_DEFAULT_PROFILE": "c"}, "there is no profile 'c'"),

@@ -34,6 +34,8 @@ STATISTICS: dict[str, Any] = {
     "turned_away": {"budget": 2},
     "ended": {"success/agent-ended": 7, "caller/busy": 1},
     "failed_setups": 4,
+    "breakers": {"m": {"state": "closed", "wait_s": 0.0}, "n@global": {"state": "half-open", "wait_s": 2.0}},
+    "live_faults": {("m", "quota"): 6},
     "lost_actors": 0,
 }
 
@@ -60,6 +62,9 @@ def test_the_pool_is_shown_as_it_stands() -> None:
     assert found["ringmaster_calls_turned_away_total", "budget"] == 2
     assert found["ringmaster_calls_ended_total", "agent-ended", "success"] == 7
     assert found["ringmaster_setups_failed_total",] == 4
+    assert found["ringmaster_live_breaker_open", "m"] == 0
+    assert found["ringmaster_live_breaker_open", "n@global"] == 1
+    assert found["ringmaster_live_faults_total", "quota", "m"] == 6
 
 
 def test_ended_calls_add_up() -> None:
@@ -77,6 +82,15 @@ def test_ended_calls_add_up() -> None:
     assert found["ringmaster_call_cost_usd_bucket", "outbound", "0.02"] == 2
     assert found["ringmaster_line_mos_count", "outbound"] == 1
     assert found["ringmaster_live_tokens_total", "audio_in", "gemini-3.8-live"] == 3_000
+
+
+def test_tokens_are_counted_for_the_model_that_used_them() -> None:
+    """Also of a call that two models served."""
+    tally = Tally()
+    tally.add(replace(RECORD, usage_by_model={"m": Usage(text_in=1), "n": Usage(text_in=9)}))
+    tokens = tally.snapshot()["tokens"]
+    assert (tokens["m", "text_in"], tokens["n", "text_in"]) == (1, 9)
+    assert {model for model, _ in tokens} == {"m", "n"}
 
 
 def test_a_call_that_nobody_answered_costs_no_talk() -> None:

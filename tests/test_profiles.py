@@ -8,7 +8,7 @@ import pytest
 
 from cluster.errors import ProfileError
 from cluster.models import load_models
-from cluster.profiles import Profile, load_profile, load_profiles
+from cluster.profiles import Profile, Target, load_profile, load_profiles
 from cluster.settings import EXAMPLES
 
 FULL = """\
@@ -106,3 +106,74 @@ def test_a_folder_without_profiles_is_refused(folder: Path) -> None:
     """Nothing to serve is an error of configuration."""
     with pytest.raises(ProfileError, match="RINGMASTER_PROFILES_DIR"):
         load_profiles(folder, load_models())
+
+
+def test_fallbacks_stand_after_the_main_model(folder: Path) -> None:
+    """Another model, another place, or both; a target's text is what breakers and metrics call it."""
+    profile = load(
+        folder,
+        "instructions: x\nfallback:\n- {model: gemini-live-2.5-flash}\n- {location: europe-west4}\n"
+        "- {model: gemini-live-2.5-flash, location: global}\n",
+    )
+    assert list(map(str, profile.targets())) == [
+        "gemini-3.8-live",
+        "gemini-live-2.5-flash",
+        "gemini-3.8-live@europe-west4",
+        "gemini-live-2.5-flash@global",
+    ]
+    assert load(folder, "instructions: x\n").targets() == (Target("gemini-3.8-live"),)
+
+
+@pytest.mark.parametrize(
+    ("fallback", "problem"),
+    [
+        ("[{model: gemini-3.9-live}]", "fallback.0.model: there is no model 'gemini-3.9-live'; did you mean"),
+        ("[{model: gemini-2.0-flash-live-001}]", "fallback.0.model: gemini-2.0-flash-live-001 is not served any more"),
+        ("[{}]", "fallback.0: is the main model or an earlier fallback once more"),
+        ("[{model: gemini-3.8-live}]", "fallback.0: is the main model"),
+        ("[{location: a}, {location: a}]", "fallback.1: is the main model or an earlier"),
+        (
+            "[{model: gemini-3.1-flash-live-preview, location: a}]",
+            "fallback.0.location: gemini-3.1-flash-live-preview is not on Vertex AI",
+        ),
+        ("[{location: ''}]", "fallback.0.location"),
+        ("[{location: a}, {location: b}, {location: c}, {location: d}]", "at most 3 items"),
+        ("[{place: a}]", "fallback.0.place: there is no such field"),
+    ],
+)
+def test_a_fallback_that_could_not_serve_is_refused(folder: Path, fallback: str, problem: str) -> None:
+    """At the start, not when it is needed."""
+    with pytest.raises(ProfileError) as refused:
+        load(folder, f"instructions: x\nfallback: {fallback}\n")
+    assert problem in str(refused.value)
+
+
+def test_a_fallback_has_to_allow_what_the_main_model_does(folder: Path) -> None:
+    """It gets the same setup. What the main model itself is refused for is not told twice."""
+    with pytest.raises(ProfileError, match=r"x.yaml:4: fallback.0.model: affective_dialog: gemini-3.8-live does not"):
+        load(
+            folder,
+            "instructions: x\nmodel: gemini-live-2.5-flash-native-audio\naffective_dialog: true\n"
+            "fallback: [{model: gemini-3.8-live}]\n",
+        )
+    with pytest.raises(ProfileError) as refused:
+        load(folder, "instructions: x\nmodel: nonesuch\nfallback: [{location: a}]\n")
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "problem"),
+    [
+        ("thinking: low", "thinking: gemini-3.8-live takes no thinking level; leave it out"),
+        ("affective_dialog: true", "affective_dialog: gemini-3.8-live does not have it; leave it out"),
+        ("proactive_audio: false", "proactive_audio: it is always on with gemini-3.8-live; leave it out"),
+        ("compression: {trigger_tokens: 200000}", "compression.trigger_tokens: gemini-3.8-live holds 131072 tokens"),
+        ("compression: {target_tokens: 25000}", "compression.target_tokens: must be below trigger_tokens"),
+        ("unavailable_sentence: none.wav", "unavailable_sentence: there is no file none.wav beside the profile"),
+    ],
+)
+def test_what_the_model_would_not_take_is_refused(folder: Path, field: str, problem: str) -> None:
+    """With the line of the field."""
+    with pytest.raises(ProfileError) as refused:
+        load(folder, f"instructions: x\n{field}\n")
+    assert str(refused.value) == f"profiles/x.yaml:2: {problem}"

@@ -48,6 +48,8 @@ class Load:
     """For the tenant's calls that started today and run."""
     daily_budget_usd_micros: int
     until_tomorrow_s: float
+    live_wait_s: float = 0.0
+    """For so long nobody is dialled, since the model does not serve; 0 for a call that is to be taken all the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +71,8 @@ def decide(wish: Wish, load: Load) -> Admit | Wait | Refused:
         )
         return Refused(outcome=o.MAX_COST, detail=detail)
     reserve = min(max(wish.estimate_usd_micros, wish.wind_down_usd_micros), wish.max_cost_usd_micros)
-    return _over_budget(reserve, load) or _over_capacity(load) or Admit(reserve_usd_micros=reserve)
+    put_off = _over_budget(reserve, load) or _over_capacity(load) or _without_model(load)
+    return put_off or Admit(reserve_usd_micros=reserve)
 
 
 def _over_budget(reserve: int, load: Load) -> Wait | Refused | None:
@@ -90,6 +93,10 @@ def _over_budget(reserve: int, load: Load) -> Wait | Refused | None:
 
 def _over_capacity(load: Load) -> Wait | None:
     return Wait(outcome=o.OVER_CAPACITY, retry_after_s=SLOT_RETRY_S) if load.leases >= load.max_calls else None
+
+
+def _without_model(load: Load) -> Wait | None:
+    return Wait(outcome=o.LIVE_UNAVAILABLE, retry_after_s=load.live_wait_s) if load.live_wait_s else None
 
 
 def _usd(micros: int) -> str:

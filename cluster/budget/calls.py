@@ -155,6 +155,8 @@ def record_to_json(record: CallRecord) -> Json:
         "timings_ms": dict(record.timings_ms),
         "quality": dict(record.quality),
         "transcript": [_fields(line) for line in record.transcript],
+        "live_faults": [],
+        "usage_by_model": {model: _fields(usage) for model, usage in record.usage_by_model.items()},
     }
 
 
@@ -167,6 +169,8 @@ def record_from_json(fields: Mapping[str, Any]) -> CallRecord:
             "outcome": Outcome.parse(fields["outcome"]),
             "usage": Usage(**fields["usage"]),
             "transcript": tuple(Line(**line) for line in fields["transcript"]),
+            "live_faults": (),
+            "usage_by_model": {m: Usage(**usage) for m, usage in fields.get("usage_by_model", {}).items()},
         }
     )
 

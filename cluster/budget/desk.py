@@ -27,6 +27,7 @@ from cluster.budget.journal import Journal, JournalError
 from cluster.budget.leases import Lease, LeaseBook, LeaseState
 from cluster.budget.pool import Pool, SlotState
 from cluster.budget.pricing import rates_of
+from cluster.budget.providers import Providers
 from cluster.budget.rows import Answer
 from cluster.budget.serving import SYSTEM_CLOCK, Clock, Serving
 from cluster.messages import Admission, Admitted, CallRequest, Direction, Refused, Renewal, Verdict, Wait
@@ -77,8 +78,14 @@ class Desk:
         self._clock = clock
         self._book = LeaseBook(ttl_s=rules.lease_ttl_s, start_within_s=START_WITHIN_S)
         self._journal = Journal(engine)
+        self._providers = Providers(rules.breaker, clock.now)
         self._garage = Garage(
-            Pool(rules.pool, _names("call-slot")), actors, clock.now, setup_timeout_s=rules.setup_timeout_s
+            Pool(rules.pool, _names("call-slot")),
+            actors,
+            clock.now,
+            providers=self._providers,
+            models={name: profile.model for name, profile in profiles.items()},
+            setup_timeout_s=rules.setup_timeout_s,
         )
         self._serving = Serving(
             book=self._book,
@@ -87,6 +94,7 @@ class Desk:
             history=history,
             close_room=close_room,
             clock=clock,
+            providers=self._providers,
             renew_every_s=rules.renew_every_s,
             lease_ttl_s=rules.lease_ttl_s,
         )
@@ -106,7 +114,8 @@ class Desk:
         Raises `PriceError` if a profile's model has no price.
         """
         for profile in self._profiles.values():
-            rates_of(profile.model, self._today())
+            for target in profile.targets():
+                rates_of(target.model, self._today())
         utc = self._clock.utc()
         self._journal.write(rows.forgotten(utc - ANSWERS_KEPT_S))
         stored = await asyncio.to_thread(rows.load, self._engine, str(self._today()), utc - ANSWERS_KEPT_S)
@@ -167,6 +176,9 @@ class Desk:
         if renewed.lease is None:
             return renewed.verdict
         call.renewal, call.renewed_at = renewal, self._clock.utc()
+        self._providers.failed(renewal.live_faults)
+        if renewal.live_ok:
+            self._providers.succeeded(renewal.live_model or call.terms.model)
         written = self._journal.write(rows.changed(renewed.lease))
         if renewed.extended:
             # Should the database be away, the reservation holds in memory: no live call is ended for that.
@@ -216,6 +228,8 @@ class Desk:
             "ended": dict(self._serving.ended),
             "failed_setups": self._garage.failed_setups,
             "lost_actors": self._garage.lost_actors,
+            "breakers": self._providers.states(),
+            "live_faults": dict(self._providers.faults),
             "measured": self._serving.tally.snapshot(),
         }
 
@@ -226,12 +240,17 @@ class Desk:
             known = ", ".join(sorted(self._profiles))
             return Refused(outcome=UNKNOWN_PROFILE, detail=f"There is no such profile; there are {known}.")
         terms = terms_of(request, profile, self._today())
-        decision = decide(terms.wish(), self._load(request.tenant))
+        # A caller who is there is not sent away: a fallback may serve, and a recorded sentence is better than a tone.
+        outbound = request.direction is Direction.OUTBOUND
+        live_wait_s = self._providers.wait_s(profile.model) if outbound else 0.0
+        decision = decide(terms.wish(), self._load(request.tenant, live_wait_s))
         if not isinstance(decision, Admit):
             return decision
         loan = self._garage.lend(profile.name)
         if loan is None:
             return Wait(outcome=OVER_CAPACITY, retry_after_s=SLOT_FREES_WITHIN_S)
+        if not loan.warm:
+            self._providers.ask(profile.model)
         lease = Lease(
             lease_id=next(self._lease_ids),
             call_id=request.call_id,
@@ -245,7 +264,7 @@ class Desk:
         admitted = Admitted(call_id=request.call_id, lease_id=lease.lease_id, warm=loan.warm)
         return _Placed(self._book.grant(lease), call, admitted)
 
-    def _load(self, tenant: str) -> Load:
+    def _load(self, tenant: str, live_wait_s: float) -> Load:
         today = datetime.fromtimestamp(self._clock.utc(), UTC)
         spent, reserved = self._book.money(tenant, str(today.date()))
         midnight = datetime.combine(today.date() + timedelta(days=1), datetime.min.time(), UTC)
@@ -257,6 +276,7 @@ class Desk:
             reserved_usd_micros=reserved,
             daily_budget_usd_micros=self._rules.daily_budget_usd_micros,
             until_tomorrow_s=(midnight - today).total_seconds(),
+            live_wait_s=live_wait_s,
         )
 
     async def _confirm(self, placed: _Placed) -> Answer | Wait:

@@ -16,8 +16,9 @@ from typing import Any, Final
 
 from cluster.budget.pool import Effect, Loan, Pool, Prepare, Retire, Slot, SlotEvent, SlotState, StartActor
 from cluster.budget.ports import ActorLost, CallActorPort, CallActors
+from cluster.budget.providers import Providers
 from cluster.budget.tasks import TaskSet
-from cluster.messages import ActorStatus
+from cluster.messages import ActorStatus, LiveFault, Prepared
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +35,23 @@ CHECK_EVERY_S: Final = 5.0
 class Garage:
     """The call actors themselves, under the pool's direction."""
 
-    def __init__(self, pool: Pool, actors: CallActors, now: Callable[[], float], *, setup_timeout_s: float) -> None:
-        """`now` is a monotonic clock; `setup_timeout_s` an actor's own limit for setting up a Live session."""
+    def __init__(
+        self,
+        pool: Pool,
+        actors: CallActors,
+        now: Callable[[], float],
+        *,
+        providers: Providers,
+        models: Mapping[str, str],
+        setup_timeout_s: float,
+    ) -> None:
+        """`now` is a monotonic clock; `models` has each profile's model.
+
+        `setup_timeout_s` is an actor's own limit for setting up a Live session.
+        """
         self._pool = pool
+        self._providers = providers
+        self._models = models
         self._source = actors
         self._now = now
         self._prepare_within_s = setup_timeout_s + PREPARE_MARGIN_S
@@ -50,7 +65,8 @@ class Garage:
     def tick(self) -> None:
         """Do what is due."""
         now = self._now()
-        for effect in self._pool.plan(now):
+        unserved = {profile for profile, model in self._models.items() if self._providers.wait_s(model)}
+        for effect in self._pool.plan(now, unserved):
             self._begin(effect)
         if now >= self._next_check:
             self._next_check = now + CHECK_EVERY_S
@@ -119,6 +135,7 @@ class Garage:
             case StartActor(slot):
                 self._track(slot, "start of an actor", self._start(slot))
             case Prepare(slot, profile):
+                self._providers.ask(self._models[profile])
                 self._track(slot, "setting up of a Live session", self._prepare(slot, profile))
             case Retire(slot):
                 self._tasks.spawn("end of an actor", self._retire(self._actors.pop(slot)))
@@ -142,15 +159,25 @@ class Garage:
         actor = self._actors[slot]
         try:
             async with asyncio.timeout(self._prepare_within_s):
-                error = await actor.prepare(profile)
+                prepared = await actor.prepare(profile)
                 status = await actor.status()
         except (ActorLost, TimeoutError):
             self.drop(slot)
             return
-        if error:
+        self._judge(prepared)
+        if prepared.error:
             self.failed_setups += 1
-            log.warning("no Live session for the profile %s: %s", profile, error)
-        self._tell(slot, SlotEvent.NOT_PREPARED if error else SlotEvent.PREPARED, session_age_s=status.parked_s)
+            log.warning("no Live session for the profile %s: %s", profile, prepared.error)
+        event = SlotEvent.NOT_PREPARED if prepared.error else SlotEvent.PREPARED
+        self._tell(slot, event, session_age_s=status.parked_s)
+
+    def _judge(self, prepared: Prepared) -> None:
+        """What a set-up tells of its model. One that was not needed, or was in the way of a call, tells nothing."""
+        if prepared.fault:
+            fault = LiveFault(model=prepared.model, name=prepared.fault, blames_provider=prepared.blames_provider)
+            self._providers.failed([fault])
+        elif prepared.model:
+            self._providers.succeeded(prepared.model)
 
     async def _check(self, slot: Slot) -> None:
         parked_since = slot.since

@@ -10,7 +10,7 @@ Rules of this file:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -220,9 +220,12 @@ class Pool:
         if slot.first_mb is None:
             slot.first_mb = memory_mb
 
-    def plan(self, now: float) -> list[Effect]:
-        """What has to be done to have the right actors waiting; each of it counts as begun."""
-        return [*self._retirements(now), *self._births(now), *self._starts(now)]
+    def plan(self, now: float, unserved: Container[str] = ()) -> list[Effect]:
+        """What has to be done to have the right actors waiting; each of it counts as begun.
+
+        No session is opened for the `unserved` profiles, whose model does not serve.
+        """
+        return [*self._retirements(now), *self._births(now, unserved), *self._starts(now)]
 
     def _retirements(self, now: float) -> list[Effect]:
         """The worn and the superfluous. Of the parked, only one at a time, and never while another starts."""
@@ -236,12 +239,15 @@ class Pool:
             self._move(slot, SlotEvent.RETIRE, now)
         return [Retire(slot.name) for slot in gone]
 
-    def _births(self, now: float) -> list[Effect]:
+    def _births(self, now: float, unserved: Container[str]) -> list[Effect]:
         """The next Live session to open: one that is missing, else one that replaces the oldest that has aged."""
         if now < self._next_birth:
             return []
         idle = self._in(SlotState.IDLE)
-        missing = [p for p, lacking in self._missing().items() if lacking > 0 and self._may_open(p, now)]
+        may_open = {
+            p for p, backoff in self._session_backoff.items() if now >= backoff.not_before and p not in unserved
+        }
+        missing = [p for p, lacking in self._missing().items() if lacking > 0 and p in may_open]
         if idle and missing:
             return [self._birth(min(idle, key=lambda s: s.since), missing[0], now)]
         aged = [s for s in self._in(SlotState.PARKED) if now - s.session_at >= self._rules.session_max_age_s]
@@ -249,7 +255,7 @@ class Pool:
             if self._missing().get(slot.profile, -1) < 0:
                 self._move(slot, SlotEvent.RETIRE, now)
                 return [Retire(slot.name)]
-            if self._may_open(slot.profile, now):
+            if slot.profile in may_open:
                 return [self._birth(slot, slot.profile, now)]
         return []
 
@@ -271,9 +277,6 @@ class Pool:
         """How many parked actors each profile lacks; negative where there are too many."""
         have = Counter(s.profile for s in self._slots.values() if s.state in (SlotState.PARKED, SlotState.PREPARING))
         return {profile: wanted - have[profile] for profile, wanted in self._rules.baseline.items()}
-
-    def _may_open(self, profile: str, now: float) -> bool:
-        return now >= self._session_backoff[profile].not_before
 
     def _needed(self) -> int:
         return sum(lacking for lacking in self._missing().values() if lacking > 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
-from cluster.messages import ActorStatus, Assignment, CallRecord, CallRequest
+from cluster.messages import ActorStatus, Assignment, CallRecord, CallRequest, Prepared
 
 
 class ActorLost(Exception):
@@ -22,8 +22,8 @@ class ActorLost(Exception):
 class CallActorPort(Protocol):
     """A call actor's address. Every method raises `ActorLost`."""
 
-    async def prepare(self, profile_name: str) -> str:
-        """Have a fresh Live session set up; returns "" or why it could not be."""
+    async def prepare(self, profile_name: str) -> Prepared:
+        """Have a fresh Live session set up; returns what became of it."""
 
     async def start(self, assignment: Assignment) -> None:
         """Begin the call, and return at once."""

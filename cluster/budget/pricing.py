@@ -136,6 +136,11 @@ def cost_usd_micros(usage: Usage, model: str, day: date | None = None) -> int:
     )
 
 
+def call_cost_usd_micros(usages: Mapping[str, Usage], day: date | None = None) -> int:
+    """What a call costs that several models served. Raises `PriceError` for a model without a price."""
+    return sum(cost_usd_micros(usage, model, day) for model, usage in usages.items())
+
+
 def instruction_tokens(text: str) -> int:
     """Roughly how many tokens a text is; it matters little beside the audio."""
     return -(-len(text) // CHARS_PER_TOKEN)

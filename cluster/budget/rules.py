@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cluster.budget.breaker import BreakerRules
 from cluster.budget.pool import PoolRules
 from cluster.errors import SettingsError
 
@@ -26,6 +27,7 @@ class DeskRules:
     setup_timeout_s: float
     """An actor's own limit for setting up a Live session."""
     pool: PoolRules
+    breaker: BreakerRules = field(default_factory=BreakerRules)
 
 
 def desk_rules(settings: Settings, profiles: Mapping[str, Profile]) -> DeskRules:

@@ -25,6 +25,7 @@ from cluster.budget.garage import ANSWER_WITHIN_S, Garage
 from cluster.budget.journal import Journal, JournalError
 from cluster.budget.leases import Lease, LeaseBook, LeaseState
 from cluster.budget.ports import ActorLost, CallActorPort, CloseRoom, History
+from cluster.budget.providers import Providers
 from cluster.budget.tasks import TaskSet
 from cluster.messages import Assignment, CallRecord
 from cluster.metrics import Tally
@@ -65,6 +66,7 @@ class Serving:
         history: History,
         close_room: CloseRoom,
         clock: Clock,
+        providers: Providers,
         renew_every_s: float,
         lease_ttl_s: float,
     ) -> None:
@@ -75,6 +77,7 @@ class Serving:
         self._history = history
         self._close_room = close_room
         self._clock = clock
+        self._providers = providers
         self._renew_every_s = renew_every_s
         self._lease_ttl_s = lease_ttl_s
         self._calls: dict[str, OpenCall] = {}
@@ -191,6 +194,7 @@ class Serving:
         if not self._is_current(lease) or record.call_id != lease.call_id:
             return  # an actor that never got this call has an earlier one's record
         self._book.end(lease.lease_id)
+        self._providers.failed(record.live_faults)
         try:
             await self._garage.weigh(lease.slot)
         except ActorLost:

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
-from cluster.budget.pricing import cost_usd_micros
+from cluster.budget.pricing import call_cost_usd_micros
+from cluster.call.faults import Fault, diagnose
+from cluster.call.meter import LiveMeter
 from cluster.call.quality import LineStats, score
-from cluster.call.usage import UsageReport, add
-from cluster.messages import Assignment, CallEvent, CallRecord, Checkpoint, Renewal, Usage
+from cluster.call.usage import UsageBook
+from cluster.messages import Assignment, CallEvent, CallRecord, Checkpoint, LiveFault, Renewal, Usage
 
 if TYPE_CHECKING:
     from cluster.call.core import CallCore
+    from cluster.call.live_messages import LiveMessage
     from cluster.outcome import Outcome
+    from cluster.profiles import Target
 
 MAX_EVENTS = 5_000
 """An hour's events of a lively call, should the history be away for that long."""
 CHECKPOINT_LINES = 50
 """Enough for another process to go on with the conversation; the whole transcript is in the events already."""
+MAX_FAULTS = 10
+"""Told with one heartbeat: twice of what opens a circuit breaker."""
 
 
 class Account:
     """The books of one call. `began` and every `now` are seconds of the same monotonic clock."""
 
-    def __init__(self, assignment: Assignment, model: str, slot: str, node: str, *, began: float) -> None:
+    def __init__(
+        self, assignment: Assignment, model: str, slot: str, node: str, *, began: float, instructions: int = 0
+    ) -> None:
+        """`model` is the profile's main one; `instructions` how many tokens its instructions are."""
         self.assignment = assignment
         self.timings_ms: dict[str, float] = {}
         self.recording_url = ""
@@ -32,7 +40,11 @@ class Account:
         self._slot = slot
         self._node = node
         self._began = began
-        self._usage = Usage()
+        self._book = UsageBook(model, instructions)
+        self._meters: dict[int, LiveMeter] = {}
+        self._live_faults: list[LiveFault] = []
+        self._live_ok = False
+        self._live_model = ""
         self._events: list[CallEvent] = []
         self._lines: list[LineStats] = []
 
@@ -54,31 +66,56 @@ class Account:
         """`name` was reached, so many milliseconds after the call began."""
         self.timings_ms[name] = round((now - self._began) * 1000, 1)
 
-    def use(self, report: UsageReport, _connection: int) -> None:
-        """The Live API reported tokens."""
-        self._usage = add(self._usage, report)
+    def live_opened(self, connection: int, target: Target, opened_at: float) -> None:
+        """The call has a new Live connection. One that was parked says nothing of how its model serves now."""
+        self._meters[connection] = LiveMeter(self._book, connection, target.model)
+        self._live_model = str(target)
+        self._live_ok = opened_at >= self._began
+
+    def live_failed(self, target: Target, fault: Fault) -> None:
+        """A Live connection could not be had, or was lost. The oldest of too many faults are forgotten."""
+        diagnosis = diagnose(fault)
+        told = LiveFault(model=str(target), name=diagnosis.name, blames_provider=diagnosis.blames_provider)
+        self._live_faults = [*self._live_faults, told][-MAX_FAULTS:]
+        self._live_ok = False
+
+    def live_closed(self, connection: int) -> None:
+        """A Live connection is gone, whoever closed it."""
+        self._meters[connection].disconnected()
+
+    def see(self, connection: int, message: LiveMessage) -> None:
+        """Something came from the model; every message has to pass here, also of a connection that serves no more."""
+        self._meters[connection].see(message)
+
+    def sent(self, connection: int, seconds: float) -> None:
+        """So much of the caller's audio was sent to the model."""
+        self._meters[connection].sent(seconds)
 
     def line(self, stats: LineStats) -> float:
         """A reading of the line; returns its score."""
         self._lines.append(stats)
         return score(stats)
 
-    def usage(self, core: CallCore) -> Usage:
-        """Tokens so far, with the transcripts, which the API does not report."""
-        return replace(self._usage, transcript_chars=core.turns.transcript_chars)
+    def usage(self) -> Usage:
+        """Tokens so far, of all models."""
+        return self._book.total()
 
-    def cost_usd_micros(self, core: CallCore) -> int:
+    def cost_usd_micros(self) -> int:
         """What the call has cost so far."""
-        return cost_usd_micros(self.usage(core), self._model)
+        return call_cost_usd_micros(self._book.by_model())
 
     def renewal(self, core: CallCore, now: float) -> Renewal:
-        """The heartbeat as it stands."""
+        """The heartbeat as it stands; faults are told once."""
+        ok, self._live_ok = self._live_ok, False
         return Renewal(
             lease_id=self.assignment.lease_id,
             fencing_token=self.assignment.fencing_token,
-            usage=self.usage(core),
-            cost_usd_micros=self.cost_usd_micros(core),
+            usage=self.usage(),
+            cost_usd_micros=self.cost_usd_micros(),
             talk_s=_talk_s(core, now),
+            live_faults=self._take_faults(),
+            live_ok=ok,
+            live_model=self._live_model,
             checkpoint=Checkpoint(
                 resumption_handle=core.desk.continuity.handle,
                 transcript=tuple(core.turns.lines[-CHECKPOINT_LINES:]),
@@ -86,7 +123,10 @@ class Account:
         )
 
     def record(self, core: CallCore, outcome: Outcome, *, started_at: float, now: float) -> CallRecord:
-        """The one row of this call."""
+        """The one row of this call, whose last turn is over too."""
+        for meter in self._meters.values():
+            meter.disconnected()
+        by_model = self._book.by_model()
         request = self.assignment.request
         answered_s = None if core.answered_at is None else round(core.answered_at - self._began, 3)
         return CallRecord(
@@ -104,8 +144,8 @@ class Account:
             answered_s=answered_s,
             duration_s=round(now - self._began, 3),
             talk_s=_talk_s(core, now),
-            cost_usd_micros=self.cost_usd_micros(core),
-            usage=self.usage(core),
+            cost_usd_micros=self.cost_usd_micros(),
+            usage=self.usage(),
             timings_ms=self.timings_ms | {f"{k}_p50": round(median(v), 1) for k, v in core.latencies_ms.items()},
             quality=self._quality(),
             to=request.to,
@@ -113,7 +153,13 @@ class Account:
             transcript=tuple(core.turns.lines),
             recording_url=self.recording_url,
             detail=core.detail,
+            live_faults=self._take_faults(),
+            usage_by_model=by_model if len(by_model) > 1 else {},
         )
+
+    def _take_faults(self) -> tuple[LiveFault, ...]:
+        faults, self._live_faults = self._live_faults, []
+        return tuple(faults)
 
     def _quality(self) -> dict[str, float]:
         if not self._lines:

@@ -17,6 +17,7 @@ import aiohttp
 import numpy as np
 
 from cluster import outcome as o
+from cluster.budget.pricing import instruction_tokens
 from cluster.call import events as ev
 from cluster.call.account import Account
 from cluster.call.continuity import ContinuityRules
@@ -97,7 +98,14 @@ class PhoneCall:
         now = time.monotonic()
         rules = _rules(assignment, profile, equipment.settings)
         self._core = CallCore(rules, Prompts(profile.greeting.text, self._request.context), now)
-        self._account = Account(assignment, profile.model, equipment.slot, equipment.node, began=now)
+        self._account = Account(
+            assignment,
+            profile.model,
+            equipment.slot,
+            equipment.node,
+            began=now,
+            instructions=instruction_tokens(profile.instructions),
+        )
         media = equipment.media
         self._link = media.room(self.feed, self._evicted)
         self._voice = media.voice(lambda: self.feed(ev.PlayoutDrained()), self._on_played)
@@ -109,8 +117,9 @@ class PhoneCall:
             opener,
             self._tasks,
             feed=self.feed,
+            account=self._account,
+            targets=profile.targets(),
             on_message=self._on_live,
-            on_usage=self._account.use,
             trigger=model.trigger,
         )
         self._over = asyncio.Event()
@@ -226,7 +235,7 @@ class PhoneCall:
         while True:
             await asyncio.sleep(self._assignment.renew_every_s)
             verdict = await self._kit.upstream.renew(self._account.renewal(self._core, time.monotonic()))
-            spent = self._account.cost_usd_micros(self._core)
+            spent = self._account.cost_usd_micros()
             if verdict is Verdict.VOID:
                 self._evicted()
             elif verdict is Verdict.WIND_DOWN or spent >= self._assignment.max_cost_usd_micros:
@@ -319,12 +328,13 @@ class PhoneCall:
 
     async def _clean_up(self) -> None:
         """Whatever happened, nobody is left in a room without an agent."""
-        self._live.release()
+        closing = asyncio.create_task(self._live.aclose())
         await self._link.take_back()
         if not self._is_evicted:
             await self._kit.rooms.delete(self._request.room)
         await self._link.leave()
         await self._voice.aclose()
+        await closing
         if self._recorder:
             try:
                 self._account.recording_url = await self._recorder.save()
@@ -345,6 +355,8 @@ def _rules(assignment: Assignment, profile: Profile, settings: Settings) -> Rule
         inbound=assignment.request.direction is Direction.INBOUND,
         answer_within_s=limits.answer_within_s,
         live=ContinuityRules(
-            models=(profile.model,), rotate_after_s=settings.live.rotate_after_s, spread=random.random
+            models=tuple(target.model for target in profile.targets()),
+            rotate_after_s=settings.live.rotate_after_s,
+            spread=random.random,
         ),
     )

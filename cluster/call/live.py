@@ -11,6 +11,7 @@ import ssl
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ import certifi
 from google import genai
 from google.genai import errors, types
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import CloseCode
 
 from cluster.call.faults import NO_CONNECTION, Fault, Stage
 from cluster.call.live_messages import Broken, LiveMessage, parse
@@ -38,8 +40,6 @@ UPLINK_MAX_MS = 2_000
 """A caller's last two seconds are worth sending late; more would only delay the answer."""
 PIECE_BYTES = INPUT_HZ * 2 // 10
 """100 ms: what has gathered goes out in pieces that the service knows."""
-ABNORMAL = 1006
-UNAUTHORIZED = 401
 CLOSE_TIMEOUT_S = 1
 """The websockets default of 10 s would hold every hang-up for as long as a dead server does not answer."""
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -116,7 +116,8 @@ class LiveSession:
         self._sink: Callable[[LiveMessage], None] | None = None
         self._backlog: list[LiveMessage] = []
         self._texts: list[Callable[[], Any]] = []
-        self._tasks = [asyncio.create_task(self._read_for_ever()), asyncio.create_task(self._write_for_ever())]
+        self._reader = asyncio.create_task(self._read_for_ever())
+        self._writer = asyncio.create_task(self._write_for_ever())
 
     async def __aenter__(self) -> Self:
         return self
@@ -125,12 +126,15 @@ class LiveSession:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connection; takes at most a second. May be called again."""
+        """Close the connection; takes at most a second. May be called again.
+
+        What was on its way is still delivered, since it may be a record of tokens.
+        """
         self.closed = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._writer.cancel()
         await self._scope.aclose()
+        await asyncio.wait([self._reader, self._writer], timeout=CLOSE_TIMEOUT_S)
+        self._reader.cancel()
 
     def attach(self, sink: Callable[[LiveMessage], None]) -> None:
         """From now on every message goes to `sink`, those that came before first."""
@@ -229,7 +233,7 @@ async def open_session(
         except Exception as error:
             if type(error).__module__.startswith("google.auth"):
                 reason = f"Google credentials: {type(error).__name__}"
-                raise LiveUnavailable(Fault(Stage.UPGRADE, UNAUTHORIZED, reason)) from None
+                raise LiveUnavailable(Fault(Stage.UPGRADE, HTTPStatus.UNAUTHORIZED, reason)) from None
             raise
         if session.setup_complete is None:
             reason = "the Live endpoint answered the setup with something else than setupComplete"
@@ -244,6 +248,10 @@ def fault_of(error: Exception, stage: Stage, *, with_handle: bool = False) -> Fa
     if isinstance(error, InvalidStatus):
         return Fault(Stage.UPGRADE, error.response.status_code, with_handle=with_handle)
     if isinstance(error, ConnectionClosed):
-        return Fault(stage, error.rcvd.code if error.rcvd else ABNORMAL, error.rcvd.reason if error.rcvd else "")
+        return Fault(
+            stage,
+            error.rcvd.code if error.rcvd else CloseCode.ABNORMAL_CLOSURE,
+            error.rcvd.reason if error.rcvd else "",
+        )
     reason = f"{type(error).__name__}: {error}" if isinstance(error, OSError) else type(error).__name__
     return Fault(stage, NO_CONNECTION, reason, with_handle)

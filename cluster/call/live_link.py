@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from cluster.call import events as ev
 from cluster.call.live import INPUT_HZ, LiveUnavailable
 from cluster.call.live_messages import Audio, BargeIn, Broken, LiveMessage
-from cluster.call.playout import CallerTape
+from cluster.call.playout import CallerTape, duration_ms
 from cluster.call.usage import UsageReport
 
 if TYPE_CHECKING:
+    from cluster.call.account import Account
     from cluster.call.live import LiveSession
+    from cluster.profiles import Target
 
 TAPE_MAX_MS = 10_000
 """The longest thing that a caller says in one go; a longer one loses its beginning should the connection break."""
@@ -38,17 +40,19 @@ class LiveLink:
         opener: Opener,
         tasks: asyncio.TaskGroup,
         *,
+        account: Account,
+        targets: Sequence[Target],
         feed: Callable[[ev.Event], None],
         on_message: Callable[[Audio | BargeIn | ev.Event], None],
-        on_usage: Callable[[UsageReport, int], None],
         trigger: str,
     ) -> None:
-        """`on_usage` hears of every connection's tokens, `on_message` of everything else from the one that serves."""
+        """`account` sees what every connection says, `on_message` what the one that serves does."""
         self._opener = opener
         self._tasks = tasks
         self._feed = feed
         self._on_message = on_message
-        self._on_usage = on_usage
+        self._account = account
+        self._targets = targets
         self._trigger = trigger
         self._sessions: dict[int, LiveSession] = {}
         self._early: dict[int, list[Audio | BargeIn | ev.Event]] = {}
@@ -75,7 +79,7 @@ class LiveLink:
     def _send(self, session: LiveSession, effect: ev.Replay | ev.Prompt | ev.AnswerTool) -> None:
         match effect:
             case ev.Replay():
-                session.send_audio(self._tape.recorded())
+                self._send_audio(session, self._tape.recorded())
             case ev.Prompt(text, respond):
                 session.send_text(text, respond=respond, as_realtime=self._trigger == "realtime_text")
             case ev.AnswerTool(call_id, name, response):
@@ -87,49 +91,63 @@ class LiveLink:
         if self._serving == connection:
             self._serving = 0
         if (session := self._sessions.pop(connection, None)) is not None:
-            session.detach()
-            self._tasks.create_task(session.aclose())
+            self._tasks.create_task(self._close(connection, session))
+
+    async def _close(self, connection: int, session: LiveSession) -> None:
+        await session.aclose()
+        self._account.live_closed(connection)
 
     def send_audio(self, pcm: bytes) -> None:
         """Caller audio, 16-bit mono PCM at 16 kHz: to the tape, and to the connection that serves."""
         self._tape.put(pcm)
         if (session := self._session) is not None:
-            session.send_audio(pcm)
+            self._send_audio(session, pcm)
 
     def caller_spoke(self) -> None:
         """From here on the tape keeps what the caller says."""
         self._tape.keep()
 
-    def release(self) -> None:
-        """The call is over: nobody listens any more. Whoever gave the sessions closes them."""
-        for session in self._sessions.values():
-            session.detach()
-        self._sessions.clear()
+    async def aclose(self) -> None:
+        """The call is over: read what is still on its way. A session that heard nobody is left open."""
         self._early.clear()
+        for connection, session in self._sessions.items():
+            if session.touched:
+                await self._close(connection, session)
+            else:
+                session.detach()
 
     @property
     def _session(self) -> LiveSession | None:
         return self._sessions.get(self._serving)
 
+    def _send_audio(self, session: LiveSession, pcm: bytes) -> None:
+        session.send_audio(pcm)
+        self._account.sent(self._serving, duration_ms(len(pcm), INPUT_HZ) / 1000)
+
     async def _open(self, wish: ev.OpenLive) -> None:
+        target = self._targets[wish.target]
         try:
             session = await self._opener(wish.target, wish.handle)
         except LiveUnavailable as error:
+            self._account.live_failed(target, error.fault)
             self._feed(ev.LiveFailed(wish.connection, error.fault))
             return
         if wish.connection not in self._early:
             await session.aclose()
             return
         self._sessions[wish.connection] = session
-        session.attach(lambda message: self._hear(wish.connection, message))
+        self._account.live_opened(wish.connection, target, session.opened_at)
+        session.attach(lambda message: self._hear(wish, message))
         self._feed(ev.LiveOpened(wish.connection, time.monotonic() - session.opened_at))
 
-    def _hear(self, connection: int, message: LiveMessage) -> None:
-        if isinstance(message, UsageReport):
-            self._on_usage(message, connection)
-        elif isinstance(message, Broken):
-            self._feed(ev.LiveBroke(connection, message.fault))
-        elif connection == self._serving:
+    def _hear(self, wish: ev.OpenLive, message: LiveMessage) -> None:
+        self._account.see(wish.connection, message)
+        if isinstance(message, Broken):
+            self._account.live_failed(self._targets[wish.target], message.fault)
+            self._feed(ev.LiveBroke(wish.connection, message.fault))
+        elif isinstance(message, UsageReport):
+            pass
+        elif wish.connection == self._serving:
             self._on_message(message)
-        elif connection in self._early:
-            self._early[connection].append(message)
+        elif wish.connection in self._early:
+            self._early[wish.connection].append(message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -96,21 +96,47 @@ def seconds(duration: str | None) -> float:
         return 0.0
 
 
-def usage_report(usage: types.UsageMetadata) -> UsageReport:
-    """The SDK gives both backends' records the same names."""
+def usage_report(usage: types.UsageMetadata | Mapping[str, Any]) -> UsageReport:
+    """A usage record of either backend: as the SDK gives it, or as it stands on the wire.
+
+    Vertex says `candidates` where the Developer API says `response`. The SDK gives both its own name for it, and drops
+    whatever is named otherwise than its backend does.
+    """
     return UsageReport(
-        prompt=usage.prompt_token_count or 0,
-        prompt_by_modality=_by_modality(usage.prompt_tokens_details),
-        response=usage.response_token_count or 0,
-        response_by_modality=_by_modality(usage.response_tokens_details),
-        thoughts=usage.thoughts_token_count or 0,
-        tool_use=usage.tool_use_prompt_token_count or 0,
+        prompt=_count(usage, "prompt_token_count"),
+        prompt_by_modality=_by_modality(usage, "prompt_tokens_details"),
+        response=_count(usage, "response_token_count", "candidates_token_count"),
+        response_by_modality=_by_modality(usage, "response_tokens_details", "candidates_tokens_details"),
+        thoughts=_count(usage, "thoughts_token_count"),
+        tool_use=_count(usage, "tool_use_prompt_token_count"),
+        tool_use_by_modality=_by_modality(usage, "tool_use_prompt_tokens_details"),
+        cached=_count(usage, "cached_content_token_count"),
+        total=_count(usage, "total_token_count"),
     )
 
 
-def _by_modality(details: Iterable[Any] | None) -> dict[str, int]:
+def _count(usage: Any, *names: str) -> int:
+    return int(_read(usage, *names) or 0)
+
+
+def _by_modality(usage: Any, *names: str) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for item in details or ():
-        name = getattr(item.modality, "value", str(item.modality))
-        counts[name] = counts.get(name, 0) + (item.token_count or 0)
+    for item in _read(usage, *names) or ():
+        modality = _read(item, "modality")
+        name = getattr(modality, "value", str(modality))
+        counts[name] = counts.get(name, 0) + _count(item, "token_count")
     return counts
+
+
+def _read(record: Any, *names: str) -> Any:
+    """The first of these fields that is there; on the wire a name is in camel case, or not."""
+    if isinstance(record, Mapping):
+        found = (record.get(spelled) for name in names for spelled in (_camel(name), name))
+    else:
+        found = (getattr(record, name, None) for name in names)
+    return next((value for value in found if value is not None), None)
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))

@@ -19,17 +19,20 @@ from livekit import rtc
 
 from cluster import outcome as o
 from cluster.call.call import Equipment, PhoneCall, Upstream
+from cluster.call.faults import diagnose
 from cluster.call.live import LiveSession, LiveUnavailable, make_client, open_session
 from cluster.call.live_link import Opener
 from cluster.call.voice import LINE_HZ
 from cluster.dispatch.rooms import LivekitRooms
 from cluster.logs import call_scope
-from cluster.messages import ActorStatus, Assignment, CallRecord
+from cluster.messages import ActorStatus, Assignment, CallRecord, Prepared
 from cluster.models import load_models
 from cluster.outcome import Outcome
 from cluster.profiles import Profile, load_profiles
 
 if TYPE_CHECKING:
+    from google import genai
+
     from cluster.settings import Settings
 
 
@@ -56,39 +59,40 @@ class CallSlot:
         self._models = load_models()
         self._profiles = load_profiles(settings.profiles_dir, self._models)
         self._client = make_client(settings.live)
+        self._clients: dict[str | None, genai.Client] = {None: self._client}
         self._kit: Equipment | None = None
         self._parked: _Parked | None = None
         self._parking = asyncio.Lock()
-        self._given: list[LiveSession] = []
+        self._given: list[tuple[int, LiveSession]] = []
         self._call: PhoneCall | None = None
         self._assignment: Assignment | None = None
         self._running: asyncio.Task[CallRecord] | None = None
         self._born = time.monotonic()
         self._calls_served = 0
 
-    async def prepare(self, profile_name: str) -> str:
-        """Have a fresh Live session of that profile set up; returns "" or why it could not be.
+    async def prepare(self, profile_name: str) -> Prepared:
+        """Have a fresh Live session of that profile set up; returns what became of it.
 
         The new session is there before the old one goes, and a young, living and untouched one simply stays.
         """
         async with self._parking:
             await self._equip()
             if self._running is not None and not self._running.done():
-                return "a call is running"
+                return Prepared(error="a call is running")
             self._forget()
             profile = self._profiles.get(profile_name)
             if profile is None:
-                return f"there is no profile {profile_name!r}"
+                return Prepared(error=f"there is no profile {profile_name!r}")
             if self._is_fresh(profile):
-                return ""
+                return Prepared()
             try:
                 parked = await self._open(profile)
             except LiveUnavailable as error:
                 await self._unpark()
-                return str(error)
+                return _not_prepared(profile, error)
             await self._unpark()
             self._parked = parked
-            return ""
+            return Prepared(model=profile.model)
 
     async def start(self, assignment: Assignment) -> None:
         """Begin the call and return; `wait()` returns its record."""
@@ -138,7 +142,8 @@ class CallSlot:
         if self._kit is not None:
             await self._kit.rooms.close()
             await self._kit.http.close()
-        await self._client.aio.aclose()
+        for client in self._clients.values():
+            await client.aio.aclose()
 
     def _state(self) -> str:
         if self._running is not None:
@@ -177,24 +182,38 @@ class CallSlot:
     def _opener(self, profile: Profile) -> Opener:
         """What gives a call its connections: the parked session where it fits, else a new one."""
 
-        async def give(_target: int, handle: str) -> LiveSession:
+        async def give(target: int, handle: str) -> LiveSession:
             parked, self._parked = self._parked, None
             if parked is not None:
-                self._given.append(parked.session)
-            if parked is not None and not parked.session.closed and parked.profile == profile and not handle:
+                self._given.append((0, parked.session))
+            if (
+                parked is not None
+                and not parked.session.closed
+                and parked.profile == profile
+                and not (target or handle)
+            ):
                 return parked.session
             within_s = min(OPEN_WITHIN_S, self._settings.live.setup_timeout_s)
-            session = await open_session(self._client, profile, within_s, handle=handle)
-            self._given.append(session)
+            model, location = profile.targets()[target].model, profile.targets()[target].location
+            client = await self._client_at(location)
+            session = await open_session(client, profile, within_s, model=model, handle=handle)
+            self._given.append((target, session))
             return session
 
         return give
 
+    async def _client_at(self, location: str | None) -> genai.Client:
+        """The client of a place: the settings' own, or a profile's fallback."""
+        if location not in self._clients:
+            there = self._settings.live.model_copy(update={"location": location})
+            self._clients[location] = await asyncio.to_thread(make_client, there)
+        return self._clients[location]
+
     async def _take_back(self, profile: Profile) -> None:
         """After the call: an untouched session serves another one, every other one is closed."""
         given, self._given = self._given, []
-        for session in given:
-            if self._parked is None and not session.touched and not session.closed:
+        for target, session in given:
+            if self._parked is None and not (target or session.touched or session.closed):
                 session.detach()
                 self._parked = _Parked(profile, session)
             else:
@@ -223,6 +242,16 @@ class CallSlot:
         self._running = None
         self._assignment = None
         gc.collect()
+
+
+def _not_prepared(profile: Profile, error: LiveUnavailable) -> Prepared:
+    diagnosis = diagnose(error.fault)
+    return Prepared(
+        model=profile.model,
+        error=str(error),
+        fault=diagnosis.name,
+        blames_provider=diagnosis.blames_provider,
+    )
 
 
 def memory_mb() -> float:

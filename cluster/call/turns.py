@@ -33,8 +33,6 @@ class Turns:
 
     started_at: float
     lines: list[Line] = field(default_factory=list)
-    transcript_chars: int = 0
-    """Length of everything transcribed so far, both sides: it is billed as text output."""
     _caller: str = ""
     _caller_at: float = 0.0
     _agent: str = ""
@@ -70,13 +68,11 @@ class Turns:
         """A piece of the caller's words."""
         self._caller_at = self._caller_at if self._caller else now
         self._caller += text
-        self.transcript_chars += len(text)
 
     def agent_text(self, text: str, now: float) -> None:
         """A piece of the agent's words."""
         self._agent_at = self._agent_at if self._agent else now
         self._agent += text
-        self.transcript_chars += len(text)
 
     def agent_audio(self, ms: float) -> None:
         """Agent audio of that length was generated in this turn."""

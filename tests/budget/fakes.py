@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cluster.budget.ports import ActorLost, CallActorPort
-from cluster.messages import ActorStatus, Assignment, CallRecord, CallRequest, Direction, Usage
+from cluster.messages import ActorStatus, Assignment, CallRecord, CallRequest, Direction, LiveFault, Prepared, Usage
 from cluster.outcome import AGENT_ENDED, Outcome
+
+MODEL = "gemini-3.8-live"
 
 
 def call_request(number: int = 1, **changes: object) -> CallRequest:
@@ -36,7 +38,7 @@ def call_record(assignment: Assignment, outcome: Outcome = AGENT_ENDED, cost_usd
         tenant=request.tenant,
         direction=request.direction,
         profile=request.profile,
-        model="gemini-3.8-live",
+        model=MODEL,
         room=request.room,
         slot="slot",
         node="node",
@@ -99,11 +101,14 @@ class FakeCallActor:
         """The newest one."""
         return self.assignments[-1]
 
-    def end(self, outcome: Outcome = AGENT_ENDED, cost_usd_micros: int = 0) -> None:
+    def end(
+        self, outcome: Outcome = AGENT_ENDED, cost_usd_micros: int = 0, live_faults: tuple[LiveFault, ...] = ()
+    ) -> None:
         """The call is over."""
         assert self._ending is not None
         self.state = "ended"
-        self._ending.set_result(call_record(self.assignment, outcome, cost_usd_micros))
+        record = call_record(self.assignment, outcome, cost_usd_micros)
+        self._ending.set_result(replace(record, live_faults=live_faults))
 
     def die(self, *, gone: bool = True) -> None:
         """The process ends, or can't be reached any more."""
@@ -111,13 +116,16 @@ class FakeCallActor:
         if not self._dying.done():
             self._dying.set_result(None)
 
-    async def prepare(self, profile_name: str) -> str:
+    async def prepare(self, profile_name: str) -> Prepared:
         """As the real one."""
         await self._answer()
         self.fleet.prepared.append((self.slot, profile_name))
         self.state = "cold" if self.fleet.endpoint_down else "parked"
         self.profile = "" if self.fleet.endpoint_down else profile_name
-        return "the Live endpoint does not answer" if self.fleet.endpoint_down else ""
+        if self.fleet.endpoint_down:
+            error = "the Live endpoint does not answer"
+            return Prepared(model=MODEL, error=error, fault="unreachable", blames_provider=True)
+        return Prepared(model=MODEL)
 
     async def start(self, assignment: Assignment) -> None:
         """As the real one."""

@@ -89,7 +89,13 @@ class House:
         return self.actors.serving(call_id)
 
     async def renew(
-        self, actor: FakeCallActor, cost_usd_micros: int = 0, *, talk_s: float = 1.0, token: int | None = None
+        self,
+        actor: FakeCallActor,
+        cost_usd_micros: int = 0,
+        *,
+        talk_s: float = 1.0,
+        token: int | None = None,
+        **live: Any,
     ) -> Verdict:
         """A heartbeat of that actor's call."""
         assignment = actor.assignment
@@ -101,6 +107,7 @@ class House:
                 cost_usd_micros=cost_usd_micros,
                 talk_s=talk_s,
                 checkpoint=Checkpoint(transcript=(Line(who="caller", text="Hello", at_s=1.0),)),
+                **live,
             )
         )
 

@@ -79,3 +79,13 @@ def test_whoever_is_turned_away_learns_why_and_when_to_come_back(
     assert said.retry_after_s == retry_after_s
     if isinstance(said, Refused):
         assert said.detail.endswith(".")
+
+
+def test_nobody_is_dialled_while_the_model_does_not_serve() -> None:
+    """Once everything else would allow it: what can never succeed, and what is full, is said first."""
+    down = replace(LOAD, live_wait_s=7.5)
+    assert decide(WISH, down) == Wait(outcome=o.LIVE_UNAVAILABLE, retry_after_s=7.5)
+    full = decide(WISH, replace(down, leases=8))
+    assert isinstance(full, Wait)
+    assert full.outcome == o.OVER_CAPACITY
+    assert isinstance(decide(WISH, replace(down, draining=True)), Refused)

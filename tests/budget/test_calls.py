@@ -20,7 +20,7 @@ from cluster.budget.calls import (
 )
 from cluster.budget.leases import Lease
 from cluster.budget.pricing import PriceError
-from cluster.messages import Assignment, Checkpoint, Direction, Line, Renewal, Usage
+from cluster.messages import Assignment, Checkpoint, Direction, Line, LiveFault, Renewal, Usage
 from cluster.profiles import Profile
 from tests.budget.fakes import call_record, call_request
 
@@ -124,7 +124,19 @@ def test_requests_and_records_survive_being_written_as_json() -> None:
     assert request_from_json(json.loads(json.dumps(request_to_json(request)))) == request
     record = call_record(open_assignment())
     record = replace(record, transcript=(Line(who="agent", text="Hi", at_s=0.5, heard=False),), quality={"mos": 4.1})
+    record = replace(record, usage_by_model={"m": Usage(audio_in=1), "n": Usage(text_out=2)})
     assert record_from_json(json.loads(json.dumps(record_to_json(record)))) == record
+
+
+def test_a_stored_record_has_no_faults_in_it() -> None:
+    """They are told to the breaker, once; one that an earlier version stored lacks what is new."""
+    record = call_record(open_assignment())
+    told = LiveFault(model="m", name="quota", blames_provider=True)
+    stored = json.loads(json.dumps(record_to_json(replace(record, live_faults=(told,)))))
+    assert record_from_json(stored) == record
+    old = {"text_in": 0, "audio_in": 100, "text_out": 0, "audio_out": 0, "transcript_chars": 0}
+    earlier = {name: value for name, value in stored.items() if name not in {"live_faults", "usage_by_model"}}
+    assert record_from_json(earlier | {"usage": old}) == record
 
 
 def test_a_fingerprint_is_of_what_was_chosen() -> None:

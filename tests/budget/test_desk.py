@@ -11,9 +11,9 @@ from sqlalchemy import Engine, text
 from cluster import outcome as o
 from cluster.budget.desk import DATABASE_UNAVAILABLE, KEY_REUSED, UNKNOWN_PROFILE
 from cluster.budget.pricing import PriceError
-from cluster.messages import Admitted, Direction, Refused, Verdict, Wait
+from cluster.messages import Admitted, Direction, LiveFault, Refused, Verdict, Wait
 from cluster.profiles import Profile
-from tests.budget.fakes import FakeCallActor, call_request
+from tests.budget.fakes import MODEL, FakeCallActor, call_request
 from tests.budget.house import House, desk_rules, until
 
 
@@ -286,3 +286,46 @@ async def test_every_place_is_used_when_lost_calls_still_hold_their_actors(house
     said = await house.desk.admit(call_request(5))
     assert isinstance(said, Wait)
     assert said.retry_after_s == 1.0
+
+
+DOWN = LiveFault(model=MODEL, name="quota", blames_provider=True)
+
+
+async def test_nobody_is_dialled_while_the_model_does_not_serve(house: House) -> None:
+    """What calls met opens the breaker; who rings is answered all the same, and a success of anybody's closes it."""
+    await house.desk.admit(call_request(1))
+    actor = await house.serving()
+    await house.renew(actor, live_faults=(DOWN,) * 4)
+    assert isinstance(await house.desk.admit(call_request(2)), Admitted)
+    await house.renew(actor, live_faults=(DOWN,))
+    said = await house.desk.admit(call_request(3))
+    assert isinstance(said, Wait)
+    assert said.outcome == o.LIVE_UNAVAILABLE
+    assert 5.0 <= said.retry_after_s <= 10.0
+    assert isinstance(await house.desk.admit(call_request(4, direction=Direction.INBOUND)), Admitted)
+    statistics = house.desk.statistics()
+    assert statistics["breakers"][MODEL]["state"] == "open"
+    assert statistics["live_faults"] == {(MODEL, "quota"): 5}
+    await house.renew(actor, live_ok=True, live_model="another")
+    assert isinstance(await house.desk.admit(call_request(3)), Wait)
+    await house.renew(actor, live_ok=True)
+    assert isinstance(await house.desk.admit(call_request(3)), Admitted)
+
+
+async def test_without_parked_actors_one_outbound_call_is_the_probe(
+    engine: Engine, profiles: dict[str, Profile]
+) -> None:
+    """Somebody has to try again; the others wait for what becomes of it."""
+    house = House(engine, profiles, rules=desk_rules(pool=replace(desk_rules().pool, baseline={})))
+    await house.open(parked=0)
+    await house.desk.admit(call_request(1))
+    actor = await house.serving()
+    await house.renew(actor, live_faults=(DOWN,) * 5)
+    house.clock.advance(10.0)
+    assert isinstance(await house.desk.admit(call_request(2)), Admitted)
+    said = await house.desk.admit(call_request(3))
+    assert isinstance(said, Wait)
+    assert said.retry_after_s == 20.0
+    (await house.serving("call-2")).end(live_faults=(DOWN,))
+    await until(lambda: house.desk.statistics()["breakers"][MODEL]["state"] == "open")
+    await house.desk.close()

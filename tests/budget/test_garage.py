@@ -7,10 +7,13 @@ from itertools import count
 
 import pytest
 
+from cluster.budget.breaker import BreakerRules
 from cluster.budget.garage import Garage
-from cluster.budget.pool import Pool
+from cluster.budget.pool import Pool, SlotState
 from cluster.budget.ports import ActorLost
-from tests.budget.fakes import FakeCallActors, ManualClock
+from cluster.budget.providers import Providers
+from cluster.messages import LiveFault, Prepared
+from tests.budget.fakes import MODEL, FakeCallActors, ManualClock
 from tests.budget.house import desk_rules, until
 
 
@@ -21,7 +24,15 @@ class Yard:
         self.actors = FakeCallActors()
         self.clock = ManualClock()
         self.pool = Pool(desk_rules().pool, (f"call-slot-{number}" for number in count(1)))
-        self.garage = Garage(self.pool, self.actors, self.clock.now, setup_timeout_s=8.0)
+        self.providers = Providers(BreakerRules(), self.clock.now, lambda: 0.0)
+        self.garage = Garage(
+            self.pool,
+            self.actors,
+            self.clock.now,
+            providers=self.providers,
+            models={"receptionist": MODEL},
+            setup_timeout_s=8.0,
+        )
 
     async def fill(self) -> None:
         """Wait for two parked actors."""
@@ -186,3 +197,36 @@ async def test_an_actor_that_is_not_there_is_lost(yard: Yard) -> None:
     yard.garage.give_back("nonesuch")
     yard.garage.drop("nonesuch")
     assert yard.garage.lost_actors == 0
+
+
+async def test_a_provider_that_is_down_is_asked_by_one_probe_at_a_time(yard: Yard) -> None:
+    """After five faults in a row nothing is set up; then one, and its success has the pool filled."""
+
+    def is_open() -> bool:
+        yard.clock.advance(0.25)
+        return yard.providers.wait_s(MODEL) > 0
+
+    yard.actors.endpoint_down = True
+    await yard.until(is_open)
+    await yard.pass_time(yard.providers.wait_s(MODEL) - 0.1)
+    await yard.until(lambda: len(yard.garage._tasks) == 0)
+    assert len(yard.actors.prepared) == 5
+    yard.actors.endpoint_down = False
+    for actor in yard.actors.alive.values():
+        actor.answers.clear()
+    for seconds in (60.0, 1.0, 1.0):
+        await yard.pass_time(seconds)
+        assert yard.garage.states()[SlotState.PREPARING] == 1
+    for actor in yard.actors.alive.values():
+        actor.answers.set()
+    await yard.until(lambda: yard.parked == 2)
+    assert yard.providers.wait_s(MODEL) == 0.0
+
+
+async def test_a_set_up_that_was_not_needed_tells_nothing_of_the_provider(yard: Yard) -> None:
+    """Nor does one that a call was in the way of."""
+    for _ in range(5):
+        yard.providers.failed([LiveFault(model=MODEL, name="quota", blames_provider=True)])
+    yard.garage._judge(Prepared())
+    yard.garage._judge(Prepared(error="a call is running"))
+    assert yard.providers.wait_s(MODEL) == 5.0

@@ -302,6 +302,19 @@ def test_aged_sessions_stay_while_the_endpoint_is_down() -> None:
     assert pool.plan(61.75) == []
 
 
+def test_nothing_is_set_up_for_a_profile_whose_model_does_not_serve() -> None:
+    """Neither what is missing nor what has aged; other profiles are served, and so is this one when it can be."""
+    pool = a_pool(baseline={"reception": 1, "sales": 1})
+    settle(pool, 0.0)
+    assert pool.plan(61.0, unserved={"reception", "sales"}) == []
+    pool.lend("reception", 61.0)
+    planned = [effect for tick in range(8) for effect in pool.plan(62.0 + tick, unserved={"reception"})]
+    assert {effect.profile for effect in planned if isinstance(effect, Prepare)} == {"sales"}
+    pool.handle("a2", SlotEvent.PREPARED, 70.0)
+    pool.handle("a3", SlotEvent.STARTED, 70.0)
+    assert settle(pool, 71.0) == [Prepare("a3", "reception")]
+
+
 def test_a_parked_session_is_not_given_up_for_a_retry_that_may_not_be_due() -> None:
     """While a profile's set-up fails, its aged sessions wait."""
     pool = a_pool(4)

@@ -11,6 +11,7 @@ from cluster.budget.pricing import (
     PriceError,
     Rates,
     Talk,
+    call_cost_usd_micros,
     cost_usd_micros,
     estimate_usd_micros,
     instruction_tokens,
@@ -65,6 +66,13 @@ def test_the_price_of_a_minute_of_audio_is_the_one_that_google_states() -> None:
 def test_every_modality_has_its_price_and_the_sum_is_rounded_up(usage: Usage, usd_micros: int) -> None:
     """Money is rounded once, and never down."""
     assert cost_usd_micros(usage, MODEL) == usd_micros
+
+
+def test_a_call_of_several_models_costs_what_each_of_them_does() -> None:
+    """The same tokens have another price with another model; what only describes them has none."""
+    described = Usage(text_out=1_000_000, thoughts=7, tool_use=7, cached=7, unattributed=7, estimated_tokens=7)
+    assert call_cost_usd_micros({MODEL: described, "gemini-live-2.5-flash": described}) == 4_500_000 + 2_000_000
+    assert call_cost_usd_micros({}) == 0
 
 
 def test_every_model_that_is_served_has_a_price() -> None:

@@ -6,13 +6,17 @@ import pytest
 
 from cluster import outcome as o
 from cluster.call import events as ev
-from cluster.call.account import MAX_EVENTS, Account
+from cluster.call.account import MAX_EVENTS, MAX_FAULTS, Account
 from cluster.call.core import CallCore, Rules
+from cluster.call.faults import Fault, Stage
+from cluster.call.live_messages import Audio
 from cluster.call.prompts import Prompts
 from cluster.call.quality import LineStats
 from cluster.call.usage import UsageReport
-from cluster.messages import Assignment, CallRequest, Direction
+from cluster.messages import Assignment, CallRequest, Direction, LiveFault, Usage
+from cluster.profiles import Target
 
+MAIN, SPARE = Target("gemini-3.8-live"), Target("gemini-live-2.5-flash", "europe-west4")
 REQUEST = CallRequest(
     request_id="r",
     call_id="call_1",
@@ -63,7 +67,11 @@ def test_an_answered_call_adds_up(core: CallCore, account: Account) -> None:
     core.handle(ev.AgentText("Hello."), 101.3)
     core.handle(ev.TurnDone(), 102.0)
     account.took("joined", 100.06)
-    account.use(UsageReport(100, {"AUDIO": 100}, 50, {"AUDIO": 50}), 1)
+    account.live_opened(1, MAIN, 99.0)
+    account.sent(1, 1.0)
+    account.see(1, ev.AgentText("Hello."))
+    account.see(1, ev.TurnDone())
+    account.see(1, UsageReport(100, {"AUDIO": 100}, 50, {"AUDIO": 50}))
     core.handle(ev.Resumable("handle"), 102.0)
     assert account.line(LineStats(loss=0.0, jitter_ms=1.0, rtt_ms=10.0)) > 4
     record = account.record(core, o.AGENT_ENDED, started_at=1_000.0, now=111.0)
@@ -73,11 +81,50 @@ def test_an_answered_call_adds_up(core: CallCore, account: Account) -> None:
     assert record.usage.transcript_chars == 6
     assert record.cost_usd_micros > 100 * 3 + 50 * 12
     assert record.quality["mos"] > 4
+    assert record.usage_by_model == {}
     renewal = account.renewal(core, 111.0)
     assert renewal.cost_usd_micros == record.cost_usd_micros
     assert renewal.fencing_token == 3
     assert renewal.checkpoint.resumption_handle == "handle"
     assert [line.text for line in renewal.checkpoint.transcript] == ["Hello."]
+
+
+def test_a_call_of_two_models_is_priced_by_model(core: CallCore, account: Account) -> None:
+    """Each has its own rates; the turn that was cut off is estimated."""
+    account.live_opened(1, MAIN, 101.0)
+    account.see(1, Audio(b"\0" * 48_000, 24_000))
+    account.live_closed(1)
+    account.live_opened(2, SPARE, 102.0)
+    account.see(2, ev.TurnDone())
+    account.see(2, UsageReport(0, {}, 1_000_000, {"TEXT": 1_000_000}))
+    record = account.record(core, o.AGENT_ENDED, started_at=1_000.0, now=111.0)
+    assert record.cost_usd_micros == 25 * 12 + 2_000_000
+    assert record.usage_by_model == {
+        MAIN.model: Usage(audio_out=25, missing_generations=1, estimated_tokens=25),
+        SPARE.model: Usage(text_out=1_000_000),
+    }
+    assert (record.usage.audio_out, record.usage.text_out) == (25, 1_000_000)
+
+
+def test_faults_of_the_connection_are_told_once(core: CallCore, account: Account) -> None:
+    """With the heartbeat, and what came after the last one with the record. Only a new connection says all is well."""
+    down, fresh = Fault(Stage.UPGRADE, 503), Fault(Stage.SETUP, 1007, "API key not valid")
+    account.live_failed(MAIN, down)
+    account.live_opened(1, MAIN, 99.0)
+    first = account.renewal(core, 102.0)
+    told = LiveFault(model=MAIN.model, name="provider-down", blames_provider=True)
+    assert (first.live_faults, first.live_ok, first.live_model) == ((told,), False, MAIN.model)
+    account.live_opened(1, SPARE, 103.0)
+    second = account.renewal(core, 104.0)
+    assert (second.live_faults, second.live_ok, second.live_model) == ((), True, "gemini-live-2.5-flash@europe-west4")
+    assert not account.renewal(core, 105.0).live_ok
+    account.live_opened(1, MAIN, 106.0)
+    for _ in range(MAX_FAULTS + 1):
+        account.live_failed(SPARE, fresh)
+    assert not account.renewal(core, 107.0).live_ok
+    account.live_failed(SPARE, fresh)
+    record = account.record(core, o.LIVE_LOST, started_at=1_000.0, now=111.0)
+    assert [(f.model, f.name, f.blames_provider) for f in record.live_faults] == [(str(SPARE), "bad-key", False)]
 
 
 def test_events_that_nobody_took_are_offered_again_in_order(account: Account) -> None:

@@ -146,7 +146,7 @@ def test_a_session_that_broke_while_it_rang_is_replaced_without_a_word() -> None
     desk.handle(ev.CallBegins(), 0.0)
     desk.handle(ev.LiveOpened(1), 0.1)
     assert plain(desk.handle(ev.LiveBroke(1, ABORTED), 1.0)) == [ev.OpenLive(2, 0)]
-    assert plain(desk.handle(ev.LiveOpened(2), 1.2)) == [ev.SwitchLive(2, resumed=False, gap_s=0.19999999999999996)]
+    assert plain(desk.handle(ev.LiveOpened(2), 1.25)) == [ev.SwitchLive(2, resumed=False, gap_s=0.25)]
 
 
 def test_whoever_waits_for_an_answer_hears_a_filler() -> None:
@@ -202,7 +202,7 @@ def test_an_answer_that_breaks_off_is_owed() -> None:
 
 
 def test_a_sign_of_attention_and_a_cough_ask_for_nothing() -> None:
-    """ "Mhm" over a talking agent; a click in silence."""
+    """A murmur over a talking agent; a click in silence."""
     talk = Talk()
     talk.desk.caller_spoke(talk.now)
     talk.desk.caller_paused(talk.now + 1.0, talk.now + 1.0, agent_is_heard=True)

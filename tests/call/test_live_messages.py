@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from google.genai import types
+from google.genai import _live_converters, types
 
 from cluster.call import events as ev
-from cluster.call.live_messages import Audio, BargeIn, parse, rate_hz, seconds
+from cluster.call.live_messages import Audio, BargeIn, parse, rate_hz, seconds, usage_report
 from cluster.call.usage import UsageReport
 
 PCM = b"\1\0\2\0"
@@ -65,6 +65,52 @@ CASES: list[tuple[str, dict[str, Any], list[Any]]] = [
 def test_parse(message: dict[str, Any], expected: list[Any]) -> None:
     """Each part of a message becomes what a call has to know, in the order in which it has to know it."""
     assert list(parse(types.LiveServerMessage.model_validate(message))) == expected
+
+
+WIRE = {
+    "promptTokenCount": 30,
+    "{}TokenCount": 5,
+    "totalTokenCount": 35,
+    "thoughtsTokenCount": 2,
+    "toolUsePromptTokenCount": 3,
+    "cachedContentTokenCount": 4,
+    "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 10}, {"modality": "AUDIO", "tokenCount": 2}],
+    "{}TokensDetails": [{"modality": "AUDIO", "tokenCount": 5}],
+    "toolUsePromptTokensDetails": [{"modality": "TEXT", "tokenCount": 3}],
+}
+MEANING = UsageReport(
+    30,
+    {"TEXT": 10, "AUDIO": 2},
+    5,
+    {"AUDIO": 5},
+    thoughts=2,
+    tool_use=3,
+    tool_use_by_modality={"TEXT": 3},
+    cached=4,
+    total=35,
+)
+
+
+def wire(word: str) -> dict[str, Any]:
+    """A usage record as a backend sends it."""
+    return {name.format(word): value for name, value in WIRE.items()}
+
+
+@pytest.mark.parametrize("word", ["response", "candidates"])
+def test_both_backends_records_mean_the_same(word: str) -> None:
+    """As they stand on the wire, and through the SDK, which renames what Vertex sends."""
+    assert usage_report(wire(word)) == MEANING
+    message: Any = {"usageMetadata": wire(word)}
+    if word == "candidates":
+        message = _live_converters._LiveServerMessage_from_vertex(message)
+    given = types.LiveServerMessage.model_validate(message).usage_metadata
+    assert given is not None
+    assert usage_report(given) == MEANING
+
+
+def test_names_in_snake_case_are_read_too() -> None:
+    """As a dump of the SDK's objects has them."""
+    assert usage_report({"candidates_token_count": 5, "response_tokens_details": None}) == UsageReport(0, {}, 5, {})
 
 
 @pytest.mark.parametrize(("mime", "rate"), [("audio/pcm;rate=16000", 16_000), ("audio/pcm", 24_000), (None, 24_000)])

@@ -142,7 +142,7 @@ async def test_a_conversation_from_the_greeting_to_the_goodbye(rig: Rigs) -> Non
     """The caller hears the greeting, is understood and answered, and the model ends the call; the room is gone."""
     async with LiveEndpoint(scenario()) as endpoint:
         at = await rig(endpoint)
-        assert await at.slot.prepare("baker") == ""
+        assert not (await at.slot.prepare("baker")).error
         assert at.slot.status().state == "parked"
         room = room_name()
         caller = await at.caller(room)
@@ -191,7 +191,9 @@ async def test_barge_in_silences_the_agent_and_the_line_says_what_was_heard(rig:
 async def test_a_caller_hears_a_sentence_when_the_endpoint_is_dead(rig: Rigs) -> None:
     """Nobody is left in silence: the recorded sentence is played, then the line is closed."""
     at = await rig(None)
-    assert "refused" in (await at.slot.prepare("baker")).lower()
+    prepared = await at.slot.prepare("baker")
+    assert "refused" in prepared.error.lower()
+    assert (prepared.fault, prepared.blames_provider) == ("unreachable", True)
     room = room_name()
     caller = await at.caller(room)
     await at.slot.start(at.assignment(room))
@@ -245,7 +247,7 @@ async def test_a_setup_that_hangs_is_given_up_in_time(rig: Rigs) -> None:
     """The SDK would wait for ever; the slot waits for as long as the settings say."""
     async with LiveEndpoint(scenario(faults=[{"at": "setup", "do": "hang"}])) as endpoint:
         at = await rig(endpoint)
-        assert "within 3 s" in await at.slot.prepare("baker")
+        assert "within 3 s" in (await at.slot.prepare("baker")).error
 
 
 async def test_a_model_without_a_voice_is_nudged_replaced_and_then_given_up(rig: Rigs) -> None:
@@ -293,7 +295,7 @@ async def test_a_session_that_heard_nobody_waits_for_another_call(
         await at.slot.prepare("baker")
         await at.slot.start(at.assignment(room_name(), direction=Direction.OUTBOUND, to=number))
         assert (await at.slot.wait()).outcome == outcome
-        assert await at.slot.prepare("baker") == ""
+        assert not (await at.slot.prepare("baker")).error
         assert len(endpoint.sessions) == 1
 
 

@@ -83,7 +83,7 @@ class ClockVoice:
         """Tell when everything was heard."""
         while True:
             await self._more.wait()
-            while (left_s := self.until - time.monotonic()) > 0:
+            while (left_s := self.until - time.monotonic()) > 0:  # noqa: ASYNC110 - it is a clock
                 await asyncio.sleep(left_s)
             if self._more.is_set():
                 self._more.clear()

@@ -62,7 +62,7 @@ FAULTS: Final[tuple[dict[str, Any], ...]] = (
 
 def scenario(faults: Iterable[dict[str, Any]] = FAULTS, **changes: Any) -> Scenario:
     """A baker who knows the answers, and one of them only if he was told."""
-    exchanges = [{"when": when, "say": say} for when, say in (FACT, *QUESTIONS)]
+    exchanges: list[dict[str, Any]] = [{"when": when, "say": say} for when, say in (FACT, *QUESTIONS)]
     exchanges.append({"when": RECALL[0], "say": RECALL[1], "needs": "Sam"})
     exchanges.append({"when": GOODBYE[0], "say": GOODBYE[1], "call": {"tool": "end_call"}})
     prompts = [
@@ -214,7 +214,7 @@ class _Talk:
     async def _quiet(self) -> None:
         """Until the agent has finished, and a moment more, in which the events are reported."""
         voice = self.line.parts["voice"]
-        while time.monotonic() < voice.until + QUIET_S and not self.running.done():
+        while time.monotonic() < voice.until + QUIET_S and not self.running.done():  # noqa: ASYNC110 - it is a clock
             await asyncio.sleep(0.05)
 
     async def _until(self, what: Any) -> bool:
