@@ -6,8 +6,10 @@ A parked session is set up before its caller is known, so what belongs to one ca
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 BRACKETED = "(Note from the phone system, not from the caller: {})"
 
@@ -43,3 +45,16 @@ class Prompts:
     def time_is_up(self) -> str:
         """The call reaches its limit."""
         return BRACKETED.format("this call has reached its time limit. Say a short goodbye now and call end_call.")
+
+
+def say_filler(sentence: str) -> str:
+    """A tool takes long, and the caller hears nothing."""
+    return BRACKETED.format(f'this takes a moment. Say only: "{sentence}" Then wait for the result.')
+
+
+def tool_result(name: str, response: Mapping[str, Any]) -> str:
+    """What a tool returned, for a model that does not know that it called it."""
+    said = json.dumps(response, ensure_ascii=False)
+    return BRACKETED.format(
+        f"the tool {name}, which you called before, has returned {said}. Tell the caller, if needed."
+    )
