@@ -27,7 +27,9 @@ DECIDING = (
     "cluster/call/playout.py",
     "cluster/call/prompts.py",
     "cluster/call/quality.py",
+    "cluster/call/rules.py",
     "cluster/call/states.py",
+    "cluster/call/tools.py",
     "cluster/call/turns.py",
     "cluster/call/usage.py",
     "cluster/budget/admission.py",
@@ -54,7 +56,7 @@ IMPURE = frozenset(
         *("urllib", "websockets"),
     }
 )
-NEUTRAL = ("cluster/errors.py", "cluster/machine.py", "cluster/models.py", "cluster/profiles.py")
+NEUTRAL = ("cluster/errors.py", "cluster/machine.py", "cluster/models.py", "cluster/profiles.py", "cluster/tools.py")
 """Data and errors, which anybody may know."""
 PLAIN_MESSAGES = ("google.protobuf", "livekit.protocol")
 

@@ -17,7 +17,7 @@ import aiohttp
 from cluster import outcome as o
 from cluster.call import events as ev
 from cluster.call.account import Account
-from cluster.call.core import CallCore, Rules
+from cluster.call.core import CallCore
 from cluster.call.line import CallerLine
 from cluster.call.live import LiveSession, LiveUnavailable
 from cluster.call.live_messages import Audio, BargeIn, GoingAway, LiveMessage, Resumable
@@ -26,11 +26,14 @@ from cluster.call.prompts import Prompts
 from cluster.call.quality import resampler_quality
 from cluster.call.recording import Recorder
 from cluster.call.room import RoomLink, RoomUnreachable
+from cluster.call.rules import Rules
 from cluster.call.sentence import unavailable_sentence
+from cluster.call.tool_runner import RoomTelephone, ToolRunner
 from cluster.call.usage import UsageReport
 from cluster.call.voice import AgentVoice
 from cluster.messages import Assignment, CallEvent, CallRecord, Direction, Renewal, Verdict
 from cluster.outcome import Outcome, Result
+from cluster.tools import toolbox
 
 if TYPE_CHECKING:
     from cluster.dispatch.rooms import LivekitRooms
@@ -80,7 +83,9 @@ class PhoneCall:
         self._kit = equipment
         self._started_at = time.time()
         now = time.monotonic()
-        self._core = CallCore(_rules(assignment, profile), Prompts(profile.greeting.text, self._request.context), now)
+        self._core = CallCore(
+            _rules(assignment, profile, model), Prompts(profile.greeting.text, self._request.context), now
+        )
         self._account = Account(assignment, profile.model, equipment.slot, equipment.node, began=now)
         self._link = RoomLink(self.feed, self._evicted)
         self._voice = AgentVoice(lambda: self.feed(ev.PlayoutDrained()), self._on_played)
@@ -89,6 +94,11 @@ class PhoneCall:
         recording = profile.audio.recording
         self._recorder = Recorder(recording.url, self._request.call_id) if recording and recording.enabled else None
         self._tasks = asyncio.TaskGroup()
+        phone = RoomTelephone(
+            link=self._link, http=equipment.http, settings=equipment.settings, room=self._request.room
+        )
+        box = self._core.tools.toolbox
+        self._tools = ToolRunner(box, phone, self._tasks, self.feed, call_id=self._request.call_id)
         self._over = asyncio.Event()
         self._timer_changed = asyncio.Event()
         self._joined = asyncio.Event()
@@ -289,8 +299,10 @@ class PhoneCall:
                 self._note(kind, **fields)
             case ev.Prompt(text, respond) if self._live is not None:
                 self._live.send_text(text, respond=respond, as_realtime=self._model.trigger == "realtime_text")
-            case ev.AnswerTool(call_id, name, response) if self._live is not None:
-                self._live.send_tool_response(call_id, name, dict(response))
+            case ev.AnswerTool(call_id, name, response, scheduling) if self._live is not None:
+                self._live.send_tool_response(call_id, name, dict(response), scheduling)
+            case ev.RunTool() | ev.CancelTool():
+                self._tools.carry_out(effect)
             case ev.OpenLine():
                 self._tasks.create_task(self._open_line())
             case ev.SayUnavailable():
@@ -316,7 +328,7 @@ class PhoneCall:
         await self._report()
 
 
-def _rules(assignment: Assignment, profile: Profile) -> Rules:
+def _rules(assignment: Assignment, profile: Profile, model: Model) -> Rules:
     limits = profile.limits
     return Rules(
         max_duration_s=assignment.max_duration_s,
@@ -325,4 +337,5 @@ def _rules(assignment: Assignment, profile: Profile) -> Rules:
         silence_s=limits.silence_s,
         speak_first=profile.greeting.mode == "speak-first",
         inbound=assignment.request.direction is Direction.INBOUND,
+        toolbox=toolbox(profile.tools, profile.transfer, model),
     )

@@ -10,18 +10,19 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, ClassVar
 
 from cluster import outcome as o
 from cluster.call import events as ev
 from cluster.call.prompts import Prompts
+from cluster.call.rules import Rules, Timer
 from cluster.call.states import LEG, LIVE, PHASE, Leg, LegEvent, Live, LiveEvent, Phase, PhaseEvent
+from cluster.call.tools import ToolDesk
 from cluster.call.turns import Turns
 from cluster.machine import step
 from cluster.messages import Line
 from cluster.outcome import Outcome
+from cluster.tools import END_CALL, TRANSFER_CALL
 
 SETUP_LIMIT_S = 45.0
 """Longest wait for both ends of an inbound call; LiveKit's own ringing limit is longer, a caller's patience is not."""
@@ -38,29 +39,8 @@ TAIL_S = 0.35
 on loopback) must run empty, or the last word is cut."""
 
 
-class Timer(StrEnum):
-    """What a call waits for."""
-
-    SETUP = "setup"
-    WRAP_UP = "wrap-up"
-    HARD_END = "hard-end"
-    IDLE = "idle"
-    ANSWER = "answer"
-    GOODBYE = "goodbye"
-    TAIL = "tail"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """The profile's rules for one call, resolved once, in seconds."""
-
-    max_duration_s: float
-    idle_reminder_s: float
-    idle_reminders: int
-    silence_s: float
-    speak_first: bool
-    inbound: bool
-    """Somebody is calling, and is told why nobody can talk; nobody is dialled to be told so."""
+TRANSFER_NEWS_S = 3.0
+"""The phone leaves as it is transferred, and LiveKit's word that it was may come a moment later."""
 
 
 class CallCore:
@@ -74,6 +54,7 @@ class CallCore:
         self.live = Live.CONNECTING
         self.phase = Phase.SETTING_UP
         self.turns = Turns(started_at=now)
+        self.tools = ToolDesk(rules.toolbox)
         self.answered_at: float | None = None
         self.latencies_ms: dict[str, list[float]] = {}
         self.detail = ""
@@ -98,13 +79,17 @@ class CallCore:
 
     def deadline(self) -> float | None:
         """When `tick` is due next, or None."""
-        return min(self._timers.values(), default=None)
+        due = None if self.phase is Phase.OVER else self.tools.deadline()
+        return min([*self._timers.values(), *([] if due is None else [due])], default=None)
 
     def tick(self, now: float) -> list[ev.Effect]:
         """Fire every timer that is due at `now`."""
         for timer in [t for t, at in self._timers.items() if at <= now]:
             if self._timers.pop(timer, None) is not None:
                 self._TIMEOUTS[timer](self, now)
+        if self.phase is not Phase.OVER:
+            quiet = self.phase is Phase.TALKING and not self._agent_speaking and not self._caller_speaking
+            self._effects += self.tools.tick(now, quiet=quiet)
         return self._drain()
 
     def _drain(self) -> list[ev.Effect]:
@@ -149,13 +134,19 @@ class CallCore:
         self.answered_at = now
         self._connect(now)
 
-    def _on_gone(self, event: ev.PhoneGone, _now: float) -> None:
+    def _on_gone(self, event: ev.PhoneGone, now: float) -> None:
+        if self.leg is Leg.ENDED:
+            return
         self._move_leg(LegEvent.END)
         outcome = event.outcome
         if outcome == o.CALLER_HUNG_UP and self.answered_at is None:
             outcome = o.CALLER_LEFT_EARLY
         # A goodbye under way is how the call ended, even if the caller put the phone down first.
-        self._finish(self._ending or outcome)
+        self._ending = self._ending or outcome
+        if self.tools.is_running(TRANSFER_CALL):
+            self._timers = {Timer.TRANSFER: now + TRANSFER_NEWS_S}
+        else:
+            self._finish(self._ending)
 
     # The Live session.
 
@@ -275,13 +266,19 @@ class CallCore:
     # Endings.
 
     def _on_tool(self, event: ev.ToolCalled, now: float) -> None:
-        self._note("tool", name=event.name)
-        if event.name != "end_call":
-            self._effects.append(ev.AnswerTool(event.id, event.name, {"error": f"there is no tool {event.name}"}))
-            return
-        self._effects.append(ev.AnswerTool(event.id, event.name, {"result": "the call ends after your goodbye"}))
-        if self.phase in {Phase.TALKING, Phase.WRAPPING_UP}:
+        self._effects += self.tools.called(event, now)
+        ends = event.name == END_CALL and self.tools.has(END_CALL)
+        if ends and self.phase in {Phase.TALKING, Phase.WRAPPING_UP}:
             self._close(self._ending or o.AGENT_ENDED, now)
+
+    def _on_tool_cancelled(self, event: ev.ToolCancelled, _now: float) -> None:
+        self._effects += self.tools.cancelled(event.ids)
+
+    def _on_tool_finished(self, event: ev.ToolFinished, now: float) -> None:
+        self._effects += self.tools.finished(event.id, event.response, now)
+        waited_for = self.leg is Leg.ENDED and not self.tools.is_running(TRANSFER_CALL)
+        if event.outcome is not None or waited_for:
+            self._finish(event.outcome or self._ending or o.UNKNOWN)
 
     def _on_hang_up(self, event: ev.HangUp, _now: float) -> None:
         self._finish(event.outcome)
@@ -326,6 +323,9 @@ class CallCore:
         self._wrap_up(o.MAX_DURATION, self._prompts.time_is_up, now)
 
     def _quiet_for_too_long(self, now: float) -> None:
+        if self.tools.running:
+            self._listen(now)
+            return
         self._quiet_s += self._rules.idle_reminder_s
         if self._reminders >= self._rules.idle_reminders or self._quiet_s >= self._rules.silence_s:
             self._wrap_up(o.SILENCE, self._prompts.nobody_there, now)
@@ -336,6 +336,9 @@ class CallCore:
         self._listen(now)
 
     def _no_answer_came(self, now: float) -> None:
+        if self.tools.running:
+            self._timers[Timer.ANSWER] = now + ANSWER_LIMIT_S
+            return
         if self._nudged:
             self._on_live_lost(ev.LiveLost(o.LIVE_LOST, "the model stopped answering"), now)
             return
@@ -361,6 +364,8 @@ class CallCore:
         ev.Interrupted: _on_interrupted,
         ev.TurnDone: _on_turn_done,
         ev.ToolCalled: _on_tool,
+        ev.ToolCancelled: _on_tool_cancelled,
+        ev.ToolFinished: _on_tool_finished,
         ev.CallerSpoke: _on_caller_spoke,
         ev.CallerPaused: _on_caller_paused,
         ev.HangUp: _on_hang_up,
@@ -375,4 +380,5 @@ class CallCore:
         Timer.ANSWER: _no_answer_came,
         Timer.GOODBYE: _end_now,
         Timer.TAIL: _end_now,
+        Timer.TRANSFER: _end_now,
     }

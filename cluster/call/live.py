@@ -134,9 +134,12 @@ class LiveSession:
             turn = types.Content(role="user", parts=[types.Part(text=text)])
             self._queue(lambda: self.session.send_client_content(turns=turn, turn_complete=respond))
 
-    def send_tool_response(self, call_id: str, name: str, response: dict[str, Any]) -> None:
+    def send_tool_response(
+        self, call_id: str, name: str, response: dict[str, Any], scheduling: ev.Scheduling | None = None
+    ) -> None:
         """Queue the answer to a tool call."""
-        answer = types.FunctionResponse(id=call_id, name=name, response=response)
+        when = types.FunctionResponseScheduling(scheduling) if scheduling else None
+        answer = types.FunctionResponse(id=call_id, name=name, response=response, scheduling=when)
         self._queue(lambda: self.session.send_tool_response(function_responses=[answer]))
 
     def _queue(self, send: Callable[[], Any]) -> None:

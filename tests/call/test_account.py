@@ -7,9 +7,10 @@ import pytest
 from cluster import outcome as o
 from cluster.call import events as ev
 from cluster.call.account import MAX_EVENTS, Account
-from cluster.call.core import CallCore, Rules
+from cluster.call.core import CallCore
 from cluster.call.prompts import Prompts
 from cluster.call.quality import LineStats
+from cluster.call.rules import Rules
 from cluster.call.usage import UsageReport
 from cluster.messages import Assignment, CallRequest, Direction
 

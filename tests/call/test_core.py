@@ -13,18 +13,19 @@ from cluster import outcome as o
 from cluster.call import core as c
 from cluster.call import events as ev
 from cluster.call.prompts import Prompts
+from cluster.call.rules import Rules
 from cluster.call.states import Leg, Live, Phase
 from cluster.machine import IllegalTransition
 from cluster.outcome import Outcome
 
-RULES = c.Rules(max_duration_s=600, idle_reminder_s=10, idle_reminders=2, silence_s=40, speak_first=True, inbound=True)
+RULES = Rules(max_duration_s=600, idle_reminder_s=10, idle_reminders=2, silence_s=40, speak_first=True, inbound=True)
 PROMPTS = Prompts(greeting="Greet the caller.", variables={"name": "Ana"})
 
 
 class Story:
     """A call that is told event by event; collects what it wants done."""
 
-    def __init__(self, rules: c.Rules = RULES) -> None:
+    def __init__(self, rules: Rules = RULES) -> None:
         self.now = 100.0
         self.core = c.CallCore(rules, PROMPTS, self.now)
         self.effects: list[ev.Effect] = []
