@@ -83,9 +83,8 @@ class PhoneCall:
         self._kit = equipment
         self._started_at = time.time()
         now = time.monotonic()
-        self._core = CallCore(
-            _rules(assignment, profile, model), Prompts(profile.greeting.text, self._request.context), now
-        )
+        rules = _rules(assignment, profile, model)
+        self._core = CallCore(rules, Prompts(profile.greeting.text, self._request.context), now)
         self._account = Account(assignment, profile.model, equipment.slot, equipment.node, began=now)
         self._link = RoomLink(self.feed, self._evicted)
         self._voice = AgentVoice(lambda: self.feed(ev.PlayoutDrained()), self._on_played)
@@ -97,8 +96,7 @@ class PhoneCall:
         phone = RoomTelephone(
             link=self._link, http=equipment.http, settings=equipment.settings, room=self._request.room
         )
-        box = self._core.tools.toolbox
-        self._tools = ToolRunner(box, phone, self._tasks, self.feed, call_id=self._request.call_id)
+        self._tools = ToolRunner(rules.toolbox, phone, self._tasks, self.feed, call_id=self._request.call_id)
         self._over = asyncio.Event()
         self._timer_changed = asyncio.Event()
         self._joined = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Dialling out and handing over: requests to LiveKit's SIP API, answered by whoever was dialled or by a reason why not."""
+"""Dialling out and handing over: requests to LiveKit's SIP API, answered by a phone or by a reason why not."""
 
 from __future__ import annotations
 

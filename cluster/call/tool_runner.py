@@ -101,8 +101,8 @@ class ToolRunner:
                 task = self._tasks.create_task(self._run(effect))
                 self._running[run_id] = task
                 task.add_done_callback(lambda _: self._running.pop(run_id, None))
-            case ev.CancelTool(run_id) if (task := self._running.get(run_id)) is not None:
-                task.cancel()
+            case ev.CancelTool(run_id) if run_id in self._running:
+                self._running[run_id].cancel()
 
     async def _run(self, wish: ev.RunTool) -> None:
         try:

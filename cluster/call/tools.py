@@ -133,7 +133,7 @@ class ToolDesk:
         refusal = self._refusal(call, key, now)
         if refusal is None and (twin := self._twin(key, now)) is not None:
             return self._join(twin, run_id)
-        tool = self.toolbox.tools.get(call.name) or Tool(name=call.name, description="")
+        tool = self.toolbox.tools.get(call.name) or Tool(name=call.name, description="", blocking=True)
         run = _Run(id=run_id, tool=tool, key=key, began=now, calls=[run_id], due=now + tool.timeout_s)
         self._keep(run)
         if refusal is not None:
@@ -146,7 +146,7 @@ class ToolDesk:
     def finished(self, run_id: str, response: Response, now: float) -> list[ev.Effect]:
         """A tool has returned; what comes too late is dropped."""
         run = self._runs.get(run_id)
-        return self._finish(run, response, now) if run is not None and run.state is Run.RUNNING else []
+        return [] if run is None else self._finish(run, response, now)
 
     def cancelled(self, ids: Iterable[str]) -> list[ev.Effect]:
         """The model takes calls back: they are not answered, and a run that answers no other call is stopped."""
@@ -251,7 +251,8 @@ class ToolDesk:
         return [_note(run, "called"), *self._hold(), ev.RunTool(run.id, run.tool.name, args)]
 
     def _finish(self, run: _Run, response: Response, now: float) -> list[ev.Effect]:
-        run.move(RunEvent.FINISH)
+        if not run.move(RunEvent.FINISH):
+            return []
         run.response, run.answered_at = response, now
         run.holds, run.filler_at = False, None
         took_ms = round((now - run.began) * 1000)
