@@ -12,11 +12,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from cluster import outcome as o
 from cluster.call import core as c
 from cluster.call import events as ev
-from cluster.call.prompts import Prompts
+from cluster.call.prompts import Prompts, say_filler
 from cluster.call.rules import Rules
 from cluster.call.states import Leg, Live, Phase
 from cluster.machine import IllegalTransition
+from cluster.models import load_models
 from cluster.outcome import Outcome
+from cluster.tools import HttpTool, Toolbox, toolbox
 
 RULES = Rules(max_duration_s=600, idle_reminder_s=10, idle_reminders=2, silence_s=40, speak_first=True, inbound=True)
 PROMPTS = Prompts(greeting="Greet the caller.", variables={"name": "Ana"})
@@ -146,6 +148,99 @@ def test_an_unknown_tool_is_answered_with_an_error() -> None:
     (answer,) = story.tell(ev.ToolCalled("7", "launch"))
     assert answer == ev.AnswerTool("7", "launch", {"error": "there is no tool launch"})
     assert story.outcome is None
+
+
+TRANSFER = ev.ToolCalled("7", "transfer_call", {"to": "sales"})
+LOOK_UP = ev.ToolCalled("8", "look_up")
+TOOLS = toolbox(
+    (
+        "end_call",
+        "transfer_call",
+        HttpTool(name="look_up", description="Look.", url="https://a.example", filler="Wait."),
+    ),
+    {"sales": "tel:+15551230002"},
+    load_models()["gemini-3.8-live"],
+)
+WITH_TOOLS = replace(RULES, toolbox=TOOLS)
+
+
+def test_a_transferred_call_has_ended_well() -> None:
+    """The agent's part is over as soon as the other side has answered."""
+    story = Story(WITH_TOOLS).talking()
+    assert story.tell(TRANSFER) == [ev.RunTool("7", "transfer_call", {"to": "sales"})]
+    story.tell(ev.ToolFinished("7", {"result": "transferred"}, o.TRANSFERRED))
+    assert story.outcome == o.TRANSFERRED
+    assert story.core.deadline() is None
+
+
+def test_a_transfer_that_fails_leaves_the_caller_with_the_agent() -> None:
+    """The model is told, and the conversation goes on."""
+    story = Story(WITH_TOOLS).talking()
+    (answer,) = story.tell(TRANSFER, ev.ToolFinished("7", {"error": "busy"}))[1:]
+    assert answer == ev.AnswerTool("7", "transfer_call", {"error": "busy"}, "WHEN_IDLE")
+    assert story.outcome is None
+
+
+@pytest.mark.parametrize(
+    ("news", "expected"),
+    [
+        ([ev.ToolFinished("7", {"result": "transferred"}, o.TRANSFERRED)], o.TRANSFERRED),
+        ([ev.ToolFinished("7", {"error": "call-ended"})], o.CALLER_HUNG_UP),
+        ([], o.CALLER_HUNG_UP),
+        ([ev.PhoneGone(o.HUNG_UP_BY_API), ev.ToolFinished("8", {}), TRANSFER], o.CALLER_HUNG_UP),
+    ],
+    ids=["transferred", "hung up", "no news", "other news"],
+)
+def test_a_phone_that_leaves_during_a_transfer_may_have_been_transferred(
+    news: list[ev.Event], expected: Outcome
+) -> None:
+    """The phone leaves first and LiveKit says why a moment later, if at all."""
+    story = Story(WITH_TOOLS).talking()
+    story.tell(LOOK_UP, TRANSFER, ev.PhoneGone(o.CALLER_HUNG_UP))
+    assert story.outcome is None
+    story.tell(*news)
+    story.pass_time(c.TRANSFER_NEWS_S)
+    assert story.outcome == expected
+
+
+def test_nobody_is_asked_whether_they_are_there_while_a_tool_runs() -> None:
+    """The caller waits for us."""
+    story = Story(replace(WITH_TOOLS, idle_reminder_s=3)).talking()
+    story.tell(ev.AgentAudio(100), ev.PlayoutDrained(), LOOK_UP)
+    (filler, stop, told) = story.pass_time(10.2)
+    assert isinstance(filler, ev.Prompt)
+    assert stop == ev.CancelTool("8")
+    assert isinstance(told, ev.AnswerTool)
+    assert story.pass_time(3) == [ev.Prompt(PROMPTS.still_there)]
+
+
+def test_a_model_that_waits_for_a_tool_owes_no_answer() -> None:
+    """It is not given up for being slow."""
+    story = Story(WITH_TOOLS).talking()
+    story.tell(ev.CallerText("Where is my cake?"), LOOK_UP)
+    assert ev.Prompt(PROMPTS.answer_now) not in story.pass_time(9)
+
+
+def test_silence_is_not_filled_while_the_agent_is_heard() -> None:
+    """A prompt would cut its own sentence."""
+    story = Story(WITH_TOOLS).talking()
+    story.tell(ev.AgentAudio(4_000), LOOK_UP)
+    assert story.pass_time(4) == []
+    story.tell(ev.PlayoutDrained())
+    assert story.pass_time(1.5) == [ev.Prompt(say_filler("Wait."))]
+
+
+def test_a_call_of_a_tool_that_is_taken_back_is_stopped() -> None:
+    """The caller has spoken over the model."""
+    story = Story(WITH_TOOLS).talking()
+    assert story.tell(LOOK_UP, ev.ToolCancelled(("8",)))[1:] == [ev.CancelTool("8")]
+
+
+def test_only_a_profile_with_end_call_can_be_ended_by_it() -> None:
+    """A model may call what it was not given."""
+    story = Story(replace(RULES, toolbox=Toolbox())).talking()
+    story.tell(ev.ToolCalled("1", "end_call"))
+    assert story.core.phase is Phase.TALKING
 
 
 def test_barge_in_keeps_what_was_heard_and_measures_the_cut() -> None:
@@ -291,7 +386,7 @@ class AnyCall(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.story = Story()
+        self.story = Story(WITH_TOOLS)
 
     @rule(
         event=st.sampled_from(
@@ -307,6 +402,11 @@ class AnyCall(RuleBasedStateMachine):
                 ev.Interrupted(50.0),
                 ev.ToolCalled("1", "end_call"),
                 ev.ToolCalled("2", "other"),
+                ev.ToolCalled("3", "transfer_call", {"to": "sales"}),
+                ev.ToolCalled("4", "look_up"),
+                ev.ToolFinished("3", {"error": "busy"}),
+                ev.ToolFinished("4", {"found": 1}),
+                ev.ToolCancelled(("3", "4")),
             ]
         ),
         gap=st.floats(0, 20),
