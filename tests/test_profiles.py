@@ -144,10 +144,8 @@ def test_an_http_tool_stands_among_the_names_of_the_others(folder: Path) -> None
 
 def test_a_transfer_has_labels(folder: Path) -> None:
     """The numbers are not shown."""
-    profile = load(
-        folder,
-        "instructions: x\ntools: [transfer_call]\ntransfer: {sales: 'tel:+15551230002', desk 2: 'sip:d@pbx.example:5061'}\n",
-    )
+    destinations = "{sales: 'tel:+15551230002', desk 2: 'sip:d@pbx.example:5061'}"
+    profile = load(folder, f"instructions: x\ntools: [transfer_call]\ntransfer: {destinations}\n")
     assert set(profile.transfer) == {"sales", "desk 2"}
     assert "1555" not in repr(profile)
 

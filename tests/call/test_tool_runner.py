@@ -251,7 +251,7 @@ async def run(
 ) -> list[ev.Event]:
     """What comes back of a tool in a call of its own."""
     fed: list[ev.Event] = []
-    tools = ("end_call", "transfer_call", "send_dtmf", *([tool] if tool else []))
+    tools: tuple[str | HttpTool, ...] = ("end_call", "transfer_call", "send_dtmf", *([tool] if tool else []))
     box = toolbox(tools, {"sales": "tel:+15551230002"}, load_models()["gemini-3.8-live"])
     async with asyncio.TaskGroup() as tasks:
         runner = r.ToolRunner(box, telephone, tasks, fed.append, call_id="call 1/x", environment={})
