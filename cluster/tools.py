@@ -228,7 +228,10 @@ class HttpTool(Part):
 
     def resolved_headers(self, environment: Mapping[str, str]) -> dict[str, str]:
         """The headers with their variables filled in. Raises `KeyError` with the name of one that is not set."""
-        return {name: _VARIABLE.sub(lambda found: environment[found[1]], value) for name, value in self.headers.items()}
+        return {
+            name: _VARIABLE.sub(lambda found: environment[found[1]].strip(), value)
+            for name, value in self.headers.items()
+        }
 
 
 def _of_http(tool: HttpTool) -> Tool:

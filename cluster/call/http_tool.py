@@ -59,22 +59,28 @@ async def fetch(
         log.error("a tool's header needs an environment variable that is not set", extra=what)  # noqa: TRY400 - all is said
         return NOT_SET_UP
     guard = None if tool.allow_private else _PublicOnly()
-    # A connection for each request: no pool that could hand out one that was checked for something else.
-    connector = aiohttp.TCPConnector(socket_factory=guard, force_close=True, use_dns_cache=False)
     try:
-        async with (
-            asyncio.timeout(tool.timeout_s),
-            aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as http,
-        ):
-            response, is_final = await _ask(http, tool, args, headers)
-            if tool.idempotent and not is_final:
-                response, _ = await _ask(http, tool, args, headers)
+        async with asyncio.timeout(tool.timeout_s):
+            response = await _ask_until_final(tool, args, headers, guard)
     except TimeoutError:
         return {"error": f"the tool gave no result within {tool.timeout_s:g} s"}
     if guard is not None and guard.has_refused and response == UNREACHABLE:
         log.error("a tool's host is not on the public internet, see `allow_private`", extra={"tool": tool.name})
         return NOT_SET_UP
     return response
+
+
+async def _ask_until_final(
+    tool: HttpTool, args: Mapping[str, Any], headers: Mapping[str, str], guard: _PublicOnly | None
+) -> Response:
+    # A connection for each request: no pool that could hand out one that was made under other rules.
+    connector = aiohttp.TCPConnector(socket_factory=guard, force_close=True, use_dns_cache=False)
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as http:
+        response, is_final = await _ask(http, tool, args, headers)
+        if is_final or not tool.idempotent:
+            return response
+        response, _ = await _ask(http, tool, args, headers)
+        return response
 
 
 async def _ask(

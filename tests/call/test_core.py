@@ -236,6 +236,14 @@ def test_a_call_of_a_tool_that_is_taken_back_is_stopped() -> None:
     assert story.tell(LOOK_UP, ev.ToolCancelled(("8",)))[1:] == [ev.CancelTool("8")]
 
 
+def test_a_hang_up_ends_the_call_at_once() -> None:
+    """Nothing is waited for, a tool that runs neither."""
+    story = Story(WITH_TOOLS).talking()
+    assert story.tell(LOOK_UP, ev.HangUp(o.HUNG_UP_BY_API))[1:] == [ev.Finish(o.HUNG_UP_BY_API)]
+    assert story.core.deadline() is None
+    assert story.core.tick(story.now + 100) == []
+
+
 def test_only_a_profile_with_end_call_can_be_ended_by_it() -> None:
     """A model may call what it was not given."""
     story = Story(replace(RULES, toolbox=Toolbox())).talking()

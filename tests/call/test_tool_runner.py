@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,7 +14,6 @@ from typing import Any, cast
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 from livekit.protocol import sip as pb
 from pydantic import SecretStr
 
@@ -27,55 +26,9 @@ from cluster.call.room import KEYS
 from cluster.models import load_models
 from cluster.settings import DispatchSettings, LivekitSettings
 from cluster.tools import HttpTool, toolbox
+from tests.fixtures.web_service import Handler, Service, breaks, hangs, says
 
 SECRET = "lamb-lamb"
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@dataclass
-class Service:
-    """A web service that answers as the test wants, and keeps what it was asked."""
-
-    answers: list[Handler] = field(default_factory=list)
-    asked: list[tuple[web.Request, str]] = field(default_factory=list)
-    port: int = 0
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        """The next answer; the last one for ever."""
-        self.asked.append((request, await request.text()))
-        return await (self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])(request)
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[Service]:
-    """A service on every loopback address."""
-    found = Service([says({"state": "baked"})])
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", found.handle)
-    async with TestServer(app, host="0.0.0.0") as server:  # noqa: S104 - 127.0.0.1 and 127.0.0.2
-        found.port = cast("int", server.port)
-        yield found
-
-
-def says(content: Any = None, status: int = 200, text: str | None = None, **headers: str) -> Handler:
-    """A handler that answers so."""
-
-    async def handle(_: web.Request) -> web.StreamResponse:
-        return web.Response(text=json.dumps(content) if text is None else text, status=status, headers=headers)
-
-    return handle
-
-
-async def hangs(_: web.Request) -> web.StreamResponse:
-    """A handler that never answers."""
-    await asyncio.sleep(60)
-    raise AssertionError
-
-
-async def breaks(request: web.Request) -> web.StreamResponse:
-    """A handler that drops the connection."""
-    cast("asyncio.Transport", request.transport).abort()
-    return web.Response()
 
 
 def a_tool(service: Service, **changes: Any) -> HttpTool:
