@@ -32,6 +32,8 @@ OPT_OUT = "opt_out"
 TRANSFER_LIMIT_S = 100.0
 """A transfer rings for as long as a dial may (80 s at most), and LiveKit is waited for a little longer."""
 MAX_DIGITS = 32
+PROBLEM_CHARS = 200
+"""A validator quotes the argument, however long it is."""
 _WORDS = {"type": "string", "minLength": 1, "maxLength": 500}
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _OURS = frozenset({"host", "connection", "content-length", "content-type", "idempotency-key", "transfer-encoding"})
@@ -62,7 +64,10 @@ class Tool:
     def problem(self, args: Mapping[str, Any]) -> str:
         """What is wrong with the arguments, for the model to put right; empty if nothing is."""
         error = next(iter(Draft202012Validator(self.parameters).iter_errors(args)), None)
-        return f"{error.json_path.removeprefix('$').removeprefix('.') or 'arguments'}: {error.message}" if error else ""
+        if error is None:
+            return ""
+        where = error.json_path.removeprefix("$").removeprefix(".") or "arguments"
+        return f"{where}: {error.message[:PROBLEM_CHARS]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

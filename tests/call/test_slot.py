@@ -454,3 +454,17 @@ async def test_a_phone_is_transferred_or_stays_with_the_agent(
         assert (await at.slot.wait()).outcome == outcome
         (log,) = exchange.carrier.calls
         assert (log.ending is Ending.TRANSFERRED) == (outcome == o.TRANSFERRED)
+
+
+async def test_the_model_presses_keys_that_the_other_side_hears(rig: Rigs, exchange: Exchange) -> None:
+    """As tones of the telephone, in order."""
+    wish = {"contains": "nothing was heard", "call": {"tool": "send_dtmf", "args": {"digits": "1w2#"}}}
+    agents = [SCENARIO["agents"][0] | {"prompts": [wish]}]
+    limits = {"idle_reminder_s": 0.5, "silence_s": 60}
+    async with LiveEndpoint(scenario(agents=agents)) as endpoint:
+        at = await rig(endpoint, exchange=exchange, tools=["send_dtmf"], limits=limits)
+        await at.slot.start(at.assignment(room_name(), direction=Direction.OUTBOUND, to="+14155550204"))
+        await at.desk.until(lambda e: e.kind == "tool" and e.fields["state"] == "answered")
+        at.slot.hang_up(o.HUNG_UP_BY_API)
+        await at.slot.wait()
+        assert exchange.carrier.calls[0].digits_heard == "12#"
