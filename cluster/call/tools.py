@@ -83,6 +83,8 @@ class _Run:
     """The conversation that can be restored has the answer in it."""
     forgotten: set[str] = field(default_factory=set)
     """Calls that the conversation does not know: their answer is told as text."""
+    doubtful: set[str] = field(default_factory=set)
+    """Calls that it may have lost by a resumption, and has lost if it asks again."""
 
     def move(self, event: RunEvent) -> bool:
         """False where it was too late."""
@@ -93,6 +95,12 @@ class _Run:
     def first(self) -> str | None:
         """The first call that the conversation knows."""
         return next((call_id for call_id in self.calls if call_id not in self.forgotten), None)
+
+    def is_twin(self, key: str, now: float) -> bool:
+        """The same call now is the same wish. An answer that was lost on its way is asked for again, however late."""
+        was_lost = bool(self.forgotten or self.doubtful) and not self.delivered
+        is_fresh = self.state is Run.ANSWERED and (was_lost or now - self.answered_at <= SAME_CALL_S)
+        return self.key == key and (self.state is Run.RUNNING or is_fresh)
 
 
 class ToolDesk:
@@ -189,8 +197,7 @@ class ToolDesk:
         effects: list[ev.Effect] = []
         for run in self._runs.values():
             run.holds = False
-            if not resumed:
-                run.forgotten.update(run.calls)
+            (run.doubtful if resumed else run.forgotten).update(run.calls)
             if run.state is Run.ANSWERED and not run.delivered and run.calls:
                 run.answered_at = now
                 effects += self._answer(run, run.calls)
@@ -215,13 +222,10 @@ class ToolDesk:
         return TOO_MANY if self.running >= MAX_RUNNING and self._twin(key, now) is None else None
 
     def _twin(self, key: str, now: float) -> _Run | None:
-        for run in reversed(self._runs.values()):
-            fresh = run.state is Run.ANSWERED and now - run.answered_at <= SAME_CALL_S
-            if run.key == key and (run.state is Run.RUNNING or fresh):
-                return run
-        return None
+        return next((run for run in reversed(self._runs.values()) if run.is_twin(key, now)), None)
 
     def _join(self, twin: _Run, call_id: str) -> list[ev.Effect]:
+        twin.forgotten |= twin.doubtful
         twin.calls.append(call_id)
         self._run_of[call_id] = twin
         return [_note(twin, "duplicate"), *(self._answer(twin, [call_id]) if twin.state is Run.ANSWERED else [])]

@@ -236,6 +236,28 @@ def test_a_call_of_a_tool_that_is_taken_back_is_stopped() -> None:
     assert story.tell(LOOK_UP, ev.ToolCancelled(("8",)))[1:] == [ev.CancelTool("8")]
 
 
+def test_timers_that_fire_late_and_together_end_a_call_once() -> None:
+    """The process was busy: the first of them decides."""
+    story = Story().talking()
+    story.tell(ev.ToolCalled("1", "end_call"))
+    endings = [e for e in story.core.tick(story.now + 100) if isinstance(e, ev.Finish)]
+    assert endings == [ev.Finish(o.AGENT_ENDED)]
+
+
+def test_a_caller_who_talks_over_the_goodbye_does_not_keep_the_line_open() -> None:
+    """The rest of it is dropped, and the call ends as soon as without one."""
+    story = Story().talking()
+    story.tell(ev.AgentAudio(500), ev.ToolCalled("1", "end_call"), ev.Interrupted(unheard_ms=300))
+    assert story.pass_time(c.AFTER_TOOL_QUIET_S) == [ev.Finish(o.AGENT_ENDED)]
+
+
+def test_a_caller_who_is_speaking_is_not_asked_whether_they_are_there() -> None:
+    """The agent's queue runs empty while they talk."""
+    story = Story().talking()
+    story.tell(ev.AgentAudio(100), ev.CallerSpoke(), ev.PlayoutDrained())
+    assert story.pass_time(RULES.idle_reminder_s * 2) == []
+
+
 def test_a_hang_up_ends_the_call_at_once() -> None:
     """Nothing is waited for, a tool that runs neither."""
     story = Story(WITH_TOOLS).talking()

@@ -370,6 +370,20 @@ def test_a_fresh_conversation_that_asks_again_is_answered_as_usual() -> None:
     assert story.finish("1") == [answer("9")]
 
 
+def test_a_resumed_conversation_that_asks_again_has_lost_its_first_call() -> None:
+    """Its new call is the one that counts, and what has run is not run again, however late it asks."""
+    story = Story()
+    story.call("1")
+    story.call("2", args={"order": 8})
+    story.finish("2")
+    assert story.reconnect(resumed=True) == [answer("2")]
+    assert story.call("8", args={"order": 8}, after_s=5) == [answer("8")]
+    assert story.call("9", after_s=2) == []
+    assert story.finish("1") == [answer("9")]
+    story.desk.marked(story.now + t.DELIVERY_S)
+    assert story.call("10", args={"order": 8}, after_s=5) == [ev.RunTool("10", "look_up", {"order": 8})]
+
+
 def test_what_was_refused_is_not_told_to_a_fresh_conversation() -> None:
     """It has not made that mistake."""
     story = Story()
@@ -384,6 +398,7 @@ class AnyTools(RuleBasedStateMachine):
         super().__init__()
         self.story = Story(toolbox(TOOLS, {"sales": "tel:+15551230002"}, WAITS))
         self.open: set[str] = set()
+        self.doubtful: set[str] = set()
         self.runs: set[str] = set()
         self.held = False
         self.count = 0
@@ -397,8 +412,9 @@ class AnyTools(RuleBasedStateMachine):
                 case ev.CancelTool(run_id):
                     self.runs.discard(run_id)
                 case ev.AnswerTool(call_id):
-                    assert call_id in self.open, "answered once"
+                    assert call_id in self.open | self.doubtful, "answered once"
                     self.open.discard(call_id)
+                    self.doubtful.discard(call_id)
                 case ev.HoldInput(held):
                     assert held is not self.held
                     self.held = held
@@ -429,6 +445,21 @@ class AnyTools(RuleBasedStateMachine):
             call_id = data.draw(st.sampled_from(sorted(self.open)))
             self.open.discard(call_id)
             self.take(self.story.cancel(call_id))
+
+    @rule(resumed=st.booleans())
+    def reconnects(self, *, resumed: bool) -> None:
+        """A resumed conversation may have lost its calls; a fresh one has, and is told in words."""
+        effects = self.story.reconnect(resumed=resumed)
+        again = {effect.id for effect in effects if isinstance(effect, ev.AnswerTool)}
+        self.doubtful = self.doubtful | self.open | again if resumed else set()
+        self.open.clear()
+        assert resumed or not again
+        self.take(effects)
+
+    @rule()
+    def a_handle_comes(self) -> None:
+        """What was answered a while ago is safe."""
+        self.story.desk.marked(self.story.now)
 
     @rule(seconds=st.floats(0, 20), quiet=st.booleans())
     def time_passes(self, seconds: float, *, quiet: bool) -> None:
