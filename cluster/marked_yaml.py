@@ -9,13 +9,19 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from cluster.errors import InputError
 
 M = TypeVar("M", bound=BaseModel)
 Where = tuple[str | int, ...]
+
+
+class Part(BaseModel):
+    """What stands in a file, or a part of it: read once, and nothing in it that nobody reads."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, str_strip_whitespace=True)
 
 
 class MarkedFile(Generic[M]):
@@ -67,7 +73,7 @@ class MarkedFile(Generic[M]):
         return line
 
     def _problem(self, detail: ErrorDetails) -> tuple[Where, str]:
-        where = detail["loc"]
+        where = tuple(part for part in detail["loc"] if not _is_tag(part))
         match detail["type"]:
             case "extra_forbidden":
                 nearest = get_close_matches(str(where[-1]), _fields(self._model, where[:-1]), n=1)
@@ -77,6 +83,11 @@ class MarkedFile(Generic[M]):
             case "value_error":
                 return where, str(detail["ctx"]["error"])
         return where, f"{detail['msg'][0].lower()}{detail['msg'][1:]}"
+
+
+def _is_tag(part: str | int) -> bool:
+    """Which of several kinds a value was read as: `Tag("<kind>")`, which is no place in the file."""
+    return isinstance(part, str) and part.startswith("<")
 
 
 def _path(where: Where) -> str:
@@ -112,13 +123,19 @@ def _duplicates(node: Any, where: Where) -> Iterator[tuple[int, Where, str]]:
 def _fields(model: type[BaseModel], where: Where) -> list[str]:
     """The names of the fields at a place of the model's tree."""
     for part in where:
-        field = model.model_fields.get(str(part))
-        inner = [t for t in (field.annotation, *get_args(field.annotation)) if _is_model(t)] if field else []
-        if not inner:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part)
+        inner = next(_models(field.annotation), None) if field else None
+        if inner is None:
             return []
-        model = inner[0]
+        model = inner
     return list(model.model_fields)
 
 
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that an annotation speaks of, at any depth."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)

@@ -23,8 +23,10 @@ class _Row(BaseModel):
     backends: tuple[Backend, ...]
     trigger: Literal["client_content", "realtime_text"]
     """How a text reaches the model in the middle of a session."""
-    tools: Literal["non_blocking", "blocking", "either"]
-    """Whether the model talks on while a tool runs."""
+    tools: Literal["blocking", "optional", "non_blocking_only"]
+    """Whether the model waits for the result of a tool: always, as each tool's declaration says, or never."""
+    input_during_tool: Literal["accepted", "refused"]
+    """While it waits: whether the caller's new words cancel the call, or anything but the result ends the session."""
     thinking: bool
     proactive_audio: Literal["always", "optional", "never"]
     affective_dialog: bool

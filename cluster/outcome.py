@@ -47,6 +47,7 @@ class Outcome:
 
 AGENT_ENDED = Outcome(Result.SUCCESS, "agent-ended")
 CALLER_HUNG_UP = Outcome(Result.SUCCESS, "caller-hung-up")
+TRANSFERRED = Outcome(Result.SUCCESS, "transferred")
 HUNG_UP_BY_API = Outcome(Result.SUCCESS, "hung-up-by-api")
 CALLER_LEFT_EARLY = Outcome(Result.CALLER, "hung-up-before-answer")
 BUSY = Outcome(Result.CALLER, "busy")

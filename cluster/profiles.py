@@ -15,14 +15,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from cluster.errors import ProfileError
-from cluster.marked_yaml import MarkedFile, Where
+from cluster.marked_yaml import MarkedFile, Part, Where
 from cluster.models import Model
+from cluster.tools import BUILT_IN, TRANSFER_CALL, Destination, HttpTool, Label, ToolEntry
 
-TOOLS = ("end_call",)
-"""The tools that are built in."""
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _VARIABLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -30,11 +29,7 @@ Sensitivity = Literal["low", "high"]
 PositiveSeconds = Annotated[float, Field(gt=0)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, str_strip_whitespace=True)
-
-
-class Greeting(_Part):
+class Greeting(Part):
     """Who speaks first, and what the agent is told when the call is connected."""
 
     mode: Literal["speak-first", "wait"] = "speak-first"
@@ -42,7 +37,7 @@ class Greeting(_Part):
     """An instruction to the model, not the words themselves."""
 
 
-class Limits(_Part):
+class Limits(Part):
     """What ends a call that does not end by itself."""
 
     max_duration_s: Annotated[float, Field(gt=0, le=14_400)] = 600
@@ -64,7 +59,7 @@ class Limits(_Part):
         return int(self.max_cost_usd * 1_000_000)
 
 
-class RecordingOptions(_Part):
+class RecordingOptions(Part):
     """Stereo FLAC, the caller left and the agent right."""
 
     enabled: bool = False
@@ -73,7 +68,7 @@ class RecordingOptions(_Part):
     """A folder: a local path or any fsspec URL, such as s3://bucket/calls."""
 
 
-class AudioOptions(_Part):
+class AudioOptions(Part):
     """How the Live session hears and speaks."""
 
     vad_silence_ms: Annotated[int, Field(ge=100, le=5_000)] = 500
@@ -88,7 +83,7 @@ class AudioOptions(_Part):
     recording: RecordingOptions | None = None
 
 
-class Compression(_Part):
+class Compression(Part):
     """The whole context is billed again with every turn, so the oldest turns are dropped above a size."""
 
     trigger_tokens: Annotated[int, Field(ge=5_000)] = 25_000
@@ -96,7 +91,7 @@ class Compression(_Part):
     target_tokens: Annotated[int, Field(ge=1_000)] = 8_000
 
 
-class Fallback(_Part):
+class Fallback(Part):
     """Another model, or the same at another place, for when the main one does not serve."""
 
     model: str | None = None
@@ -117,7 +112,7 @@ class Target:
         return f"{self.model}@{self.location}" if self.location else self.model
 
 
-class _File(_Part):
+class _File(Part):
     """What stands in a profile's file."""
 
     instructions: Annotated[str, Field(min_length=1)]
@@ -133,7 +128,10 @@ class _File(_Part):
     """Whether the model may stay silent where nobody spoke to it; none: its own default."""
     affective_dialog: bool = False
     """Whether the model answers in the caller's mood."""
-    tools: tuple[str, ...] = ("end_call",)
+    tools: tuple[ToolEntry, ...] = ("end_call",)
+    """What the agent can do besides talking: names of built-in tools, and HTTP tools with all that they need."""
+    transfer: Mapping[Label, Destination] = Field(default={}, repr=False)  # pii
+    """Where `transfer_call` may go, such as `sales: tel:+15551230002`: the model only ever sees the labels."""
     limits: Limits = Limits()
     audio: AudioOptions = AudioOptions()
     compression: Compression = Compression()
@@ -185,8 +183,7 @@ def _refusals(path: Path, profile: _File, models: Mapping[str, Model]) -> Iterat
         yield (), "a profile's file is named in lower-case letters, digits and hyphens"
     yield from _braces(("instructions",), profile.instructions)
     yield from _braces(("greeting", "text"), profile.greeting.text)
-    for i, tool in enumerate(profile.tools):
-        yield from _unless_known(("tools", i), "tool", tool, TOOLS)
+    yield from _refused_tools(profile)
     compression = profile.compression
     if compression.target_tokens >= compression.trigger_tokens:
         yield ("compression", "target_tokens"), "must be below trigger_tokens"
@@ -222,6 +219,25 @@ def _refused_fallbacks(profile: _File, models: Mapping[str, Model]) -> Iterator[
                 yield (*here, "model"), what if field == "model" else f"{field}: {what}"
 
 
+def _refused_tools(profile: _File) -> Iterator[tuple[Where, str]]:
+    names: set[str] = set()
+    for i, tool in enumerate(profile.tools):
+        name = tool if isinstance(tool, str) else tool.name
+        if isinstance(tool, str):
+            yield from _unless_known(("tools", i), "tool", name, BUILT_IN)
+        elif name in BUILT_IN:
+            yield ("tools", i, "name"), f"{name} is a built-in tool; choose another name"
+        elif tool.is_private and not tool.allow_private:
+            yield ("tools", i, "url"), "is not on the public internet; set `allow_private: true` if that is meant"
+        if name in names:
+            yield ("tools", i), f"there are two tools {name!r}"
+        names.add(name)
+    if TRANSFER_CALL in names and not profile.transfer:
+        yield ("tools",), "transfer_call needs `transfer:`, the destinations by label"
+    if profile.transfer and TRANSFER_CALL not in names:
+        yield ("transfer",), "needs transfer_call among the tools"
+
+
 def _refused_by_model(profile: _File, model: Model) -> Iterator[tuple[Where, str]]:
     if model.retired:
         yield ("model",), f"{model.name} is not served any more since {model.retired}"
@@ -232,6 +248,9 @@ def _refused_by_model(profile: _File, model: Model) -> Iterator[tuple[Where, str
         yield ("affective_dialog",), f"{model.name} does not have it; leave it out"
     if profile.proactive_audio is not None and model.proactive_audio != "optional":
         yield ("proactive_audio",), f"it is {model.proactive_audio} on with {model.name}; leave it out"
+    for i, tool in enumerate(profile.tools):
+        if isinstance(tool, HttpTool) and tool.blocking and model.tools == "non_blocking_only":
+            yield ("tools", i, "blocking"), f"{model.name} waits for no tool; leave it out"
     if profile.compression.trigger_tokens >= model.context_tokens:
         yield ("compression", "trigger_tokens"), f"{model.name} holds {model.context_tokens} tokens"
 

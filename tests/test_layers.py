@@ -22,14 +22,20 @@ DECIDING = (
     "cluster/messages.py",
     "cluster/call/account.py",
     "cluster/call/core.py",
+    "cluster/call/continuity.py",
     "cluster/call/events.py",
     "cluster/call/faults.py",
+    "cluster/call/floor.py",
+    "cluster/call/live_desk.py",
     "cluster/call/live_messages.py",
     "cluster/call/meter.py",
     "cluster/call/playout.py",
     "cluster/call/prompts.py",
     "cluster/call/quality.py",
+    "cluster/call/rules.py",
+    "cluster/call/stalls.py",
     "cluster/call/states.py",
+    "cluster/call/tools.py",
     "cluster/call/turns.py",
     "cluster/call/usage.py",
     "cluster/budget/admission.py",
@@ -57,7 +63,7 @@ IMPURE = frozenset(
         *("urllib", "websockets"),
     }
 )
-NEUTRAL = ("cluster/errors.py", "cluster/machine.py", "cluster/models.py", "cluster/profiles.py")
+NEUTRAL = ("cluster/errors.py", "cluster/machine.py", "cluster/models.py", "cluster/profiles.py", "cluster/tools.py")
 """Data and errors, which anybody may know."""
 PLAIN_MESSAGES = ("google.protobuf", "livekit.protocol")
 

@@ -10,6 +10,7 @@ from cluster.errors import ProfileError
 from cluster.models import load_models
 from cluster.profiles import Profile, Target, load_profile, load_profiles
 from cluster.settings import EXAMPLES
+from cluster.tools import HttpTool
 
 FULL = """\
 instructions: You are kind to {name}.
@@ -177,3 +178,119 @@ def test_what_the_model_would_not_take_is_refused(folder: Path, field: str, prob
     with pytest.raises(ProfileError) as refused:
         load(folder, f"instructions: x\n{field}\n")
     assert str(refused.value) == f"profiles/x.yaml:2: {problem}"
+
+
+HTTP_TOOL = """\
+instructions: Be kind.
+tools:
+  - end_call
+  - name: look_up
+    description: Find an order.
+    url: https://shop.example.com/orders
+    method: GET
+    headers: {Authorization: "Bearer ${SHOP_TOKEN}"}
+    timeout_s: 4
+    blocking: true
+    filler: One moment.
+    parameters:
+      type: object
+      properties:
+        order: {type: integer}
+      required: [order]
+"""
+
+
+def test_an_http_tool_stands_among_the_names_of_the_others(folder: Path) -> None:
+    """It arrives as it was written; a header's value is not shown."""
+    profile = load(folder, HTTP_TOOL)
+    name, tool = profile.tools
+    assert name == "end_call"
+    assert isinstance(tool, HttpTool)
+    assert (tool.method, tool.timeout_s, tool.blocking, tool.allow_private) == ("GET", 4, True, False)
+    assert tool.resolved_headers({"SHOP_TOKEN": "s3"}) == {"Authorization": "Bearer s3"}
+    assert "SHOP_TOKEN" not in repr(profile)
+    with pytest.raises(KeyError, match="SHOP_TOKEN"):
+        tool.resolved_headers({})
+
+
+def test_a_transfer_has_labels(folder: Path) -> None:
+    """The numbers are not shown."""
+    destinations = "{sales: 'tel:+15551230002', desk 2: 'sip:d@pbx.example:5061'}"
+    profile = load(folder, f"instructions: x\ntools: [transfer_call]\ntransfer: {destinations}\n")
+    assert set(profile.transfer) == {"sales", "desk 2"}
+    assert "1555" not in repr(profile)
+
+
+TOOL = "instructions: x\ntools:\n  - name: look_up\n    description: d\n"
+URL = "    url: https://a.example\n"
+REFUSED_TOOLS = [
+    ("tools: [send_dtfm]", 2, "tools.0: there is no tool 'send_dtfm'; did you mean send_dtmf?"),
+    ("tools: [end_call, end_call]", 2, "tools.1: there are two tools 'end_call'"),
+    ("tools: [transfer_call]", 2, "tools: transfer_call needs `transfer:`"),
+    ("transfer: {sales: 'tel:+15551230002'}", 2, "transfer: needs transfer_call"),
+    ("tools: [transfer_call]\ntransfer: {sales: '+15551230002'}", 3, "transfer.sales: string should match"),
+    ("tools: [transfer_call]\ntransfer: {sales: 'sip:a@b?X=1'}", 3, "transfer.sales: string should match"),
+    ("tools: [7]", 2, "tools.0: input should be a valid string"),
+    ("tools:\n  - name: a\n    url: https://a.example", 3, "tools.0.description: is missing"),
+    ("tools:\n  - name: a\n    urll: x", 4, "tools.0.urll: there is no such field; did you mean url?"),
+    (
+        "tools:\n  - name: opt_out\n    description: d\n    url: https://a.example",
+        3,
+        "tools.0.name: opt_out is a built-in",
+    ),
+    ("tools:\n  - name: a b\n    description: d\n    url: https://a.example", 3, "tools.0.name: string should match"),
+]
+REFUSED_FIELDS = [
+    ("url: ftp://a.example", "must be a fixed http:// or https:// URL"),
+    ("url: https:///x", "must be a fixed http:// or https:// URL"),
+    ("url: https://a.example:99999/", "must be a fixed http:// or https:// URL"),
+    ("url: https://a.example/{order}", "must be a fixed http:// or https:// URL"),
+    ("url: https://user:key@a.example", "takes neither a user nor a #fragment"),
+    ("url: http://127.0.0.1:8000/", "is not on the public internet"),
+    ("url: http://localhost/", "is not on the public internet"),
+    ("url: 'http://[::1]/'", "is not on the public internet"),
+    ("headers: {Host: a}", "'Host' is no header that can be set"),
+    ("headers: {'A B': a}", "'A B' is no header that can be set"),
+    ("headers: {A: '${B'}", "A: one line of text"),
+    ('headers: {A: "a\\nb"}', "A: one line of text"),
+    ("timeout_s: 0", "input should be greater than 0"),
+    ("parameters: {type: string}", "must be a JSON schema of `type: object`"),
+    ("parameters: {type: object, properties: {a: {type: numbr}}}", "is no JSON schema: properties.a.type"),
+    ("parameters: {type: object, properties: 7}", "is no JSON schema: properties"),
+    ("parameters: {type: object, required: a}", "is no JSON schema: required"),
+    ("parameters: {type: object, properties: {a: {anyOf: [{$ref: 'http://b'}]}}}", "write the schema out"),
+    ("parameters: {type: object, properties: {a: {const: 2026-01-01}}}", "holds something that JSON does not have"),
+    ("parameters: {type: object, properties: {a: {const: .nan}}}", "holds something that JSON does not have"),
+    ("parameters: {type: object, properties: {yes: {}}}", "holds something that JSON does not have"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "why"), REFUSED_TOOLS)
+def test_tools_that_cant_be_are_refused(folder: Path, text: str, line: int, why: str) -> None:
+    """With the line and the field."""
+    with pytest.raises(ProfileError) as refused:
+        load(folder, f"instructions: x\n{text}\n")
+    assert f"profiles/x.yaml:{line}: {why}" in str(refused.value)
+
+
+@pytest.mark.parametrize(("text", "why"), REFUSED_FIELDS)
+def test_an_http_tool_that_cant_be_is_refused(folder: Path, text: str, why: str) -> None:
+    """What could fail or leak in a call is found before one."""
+    rest = "" if text.startswith("url") else URL
+    with pytest.raises(ProfileError) as refused:
+        load(folder, f"{TOOL}    {text}\n{rest}")
+    assert str(refused.value).startswith(f"profiles/x.yaml:5: tools.0.{text.partition(':')[0]}: {why}")
+
+
+def test_private_hosts_are_reached_on_purpose(folder: Path) -> None:
+    """A service in the same cluster."""
+    tool = load(folder, f"{TOOL}    url: http://127.0.0.1:8000/\n    allow_private: true\n").tools[0]
+    assert isinstance(tool, HttpTool)
+    assert tool.is_private
+
+
+def test_a_model_that_never_waits_has_no_blocking_tools(folder: Path) -> None:
+    """It would refuse the setup."""
+    text = f"{TOOL}{URL}    blocking: true\nmodel: gemini-3.8-live-extended-thinking\n"
+    with pytest.raises(ProfileError, match=r"x.yaml:6: tools.0.blocking: gemini-3.8-live-ext\S+ waits for no tool"):
+        load(folder, text)

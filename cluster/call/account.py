@@ -146,7 +146,7 @@ class Account:
             talk_s=_talk_s(core, now),
             cost_usd_micros=self.cost_usd_micros(),
             usage=self.usage(),
-            timings_ms=self.timings_ms | {f"{k}_p50": round(median(v), 1) for k, v in core.latencies_ms.items()},
+            timings_ms=self.timings_ms | {f"{k}_p50": round(median(v), 1) for k, v in core.floor.latencies_ms.items()},
             quality=self._quality(),
             to=request.to,
             from_=request.from_,

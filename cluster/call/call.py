@@ -21,7 +21,7 @@ from cluster.budget.pricing import instruction_tokens
 from cluster.call import events as ev
 from cluster.call.account import Account
 from cluster.call.continuity import ContinuityRules
-from cluster.call.core import CallCore, Rules
+from cluster.call.core import CallCore
 from cluster.call.line import CallerLine, rms
 from cluster.call.live_link import LiveLink, Opener
 from cluster.call.live_messages import Audio, BargeIn
@@ -30,10 +30,13 @@ from cluster.call.prompts import Prompts
 from cluster.call.quality import resampler_quality
 from cluster.call.recording import Recorder
 from cluster.call.room import RoomLink, RoomUnreachable
+from cluster.call.rules import Rules
 from cluster.call.sentence import FILLER, recorded, unavailable_sentence
+from cluster.call.tool_runner import RoomTelephone, ToolRunner
 from cluster.call.voice import AgentVoice
 from cluster.messages import Assignment, CallEvent, CallRecord, Direction, Renewal, Verdict
 from cluster.outcome import Outcome, Result
+from cluster.tools import toolbox
 
 if TYPE_CHECKING:
     from cluster.dispatch.rooms import LivekitRooms
@@ -96,7 +99,7 @@ class PhoneCall:
         self._kit = equipment
         self._started_at = time.time()
         now = time.monotonic()
-        rules = _rules(assignment, profile, equipment.settings)
+        rules = _rules(assignment, profile, model, equipment.settings)
         self._core = CallCore(rules, Prompts(profile.greeting.text, self._request.context), now)
         self._account = Account(
             assignment,
@@ -122,6 +125,10 @@ class PhoneCall:
             on_message=self._on_live,
             trigger=model.trigger,
         )
+        phone = RoomTelephone(
+            link=self._link, http=equipment.http, settings=equipment.settings, room=self._request.room
+        )
+        self._tools = ToolRunner(rules.toolbox, phone, self._tasks, self.feed, call_id=self._request.call_id)
         self._over = asyncio.Event()
         self._timer_changed = asyncio.Event()
         self._joined = asyncio.Event()
@@ -304,6 +311,8 @@ class PhoneCall:
         match effect:
             case ev.Note(kind, fields):
                 self._note(kind, **fields)
+            case ev.RunTool() | ev.CancelTool():
+                self._tools.carry_out(effect)
             case ev.OpenLine():
                 self._tasks.create_task(self._open_line())
             case ev.Finish(outcome):
@@ -344,7 +353,7 @@ class PhoneCall:
         await self._report()
 
 
-def _rules(assignment: Assignment, profile: Profile, settings: Settings) -> Rules:
+def _rules(assignment: Assignment, profile: Profile, model: Model, settings: Settings) -> Rules:
     limits = profile.limits
     return Rules(
         max_duration_s=assignment.max_duration_s,
@@ -353,6 +362,7 @@ def _rules(assignment: Assignment, profile: Profile, settings: Settings) -> Rule
         silence_s=limits.silence_s,
         speak_first=profile.greeting.mode == "speak-first",
         inbound=assignment.request.direction is Direction.INBOUND,
+        toolbox=toolbox(profile.tools, profile.transfer, model),
         answer_within_s=limits.answer_within_s,
         live=ContinuityRules(
             models=tuple(target.model for target in profile.targets()),

@@ -10,59 +10,30 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, ClassVar
 
 from cluster import outcome as o
 from cluster.call import events as ev
-from cluster.call.continuity import ContinuityRules
+from cluster.call.floor import Floor, Measured
 from cluster.call.live_desk import LiveDesk
 from cluster.call.prompts import Prompts
-from cluster.call.stalls import ANSWER_WITHIN_S
+from cluster.call.rules import (
+    AFTER_TOOL_QUIET_S,
+    GOODBYE_LIMIT_S,
+    SETUP_LIMIT_S,
+    TAIL_S,
+    TRANSFER_NEWS_S,
+    WRAP_UP_S,
+    Rules,
+    Timer,
+)
 from cluster.call.states import LEG, PHASE, Leg, LegEvent, Live, Phase, PhaseEvent
+from cluster.call.tools import ToolDesk
 from cluster.call.turns import Turns
 from cluster.machine import step
 from cluster.messages import Line
 from cluster.outcome import Outcome
-
-SETUP_LIMIT_S = 45.0
-"""Longest wait for both ends of an inbound call; LiveKit's own ringing limit is longer, a caller's patience is not."""
-WRAP_UP_S = 15.0
-"""A goodbye takes a few seconds; the model is told this long before the hard end."""
-GOODBYE_LIMIT_S = 10.0
-"""After `end_call`, at most this much is still played."""
-AFTER_TOOL_QUIET_S = 1.5
-"""After `end_call` in silence, how long a goodbye may take to begin."""
-TAIL_S = 0.35
-"""Between the last sample played and the hang-up: the jitter buffers on the way to the phone (measured 125 to 145 ms
-on loopback) must run empty, or the last word is cut."""
-
-
-class Timer(StrEnum):
-    """What a call waits for."""
-
-    SETUP = "setup"
-    WRAP_UP = "wrap-up"
-    HARD_END = "hard-end"
-    IDLE = "idle"
-    GOODBYE = "goodbye"
-    TAIL = "tail"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """The profile's rules for one call, resolved once, in seconds."""
-
-    max_duration_s: float
-    idle_reminder_s: float
-    idle_reminders: int
-    silence_s: float
-    speak_first: bool
-    inbound: bool
-    """Somebody is calling, and is told why nobody can talk; nobody is dialled to be told so."""
-    answer_within_s: float = ANSWER_WITHIN_S
-    live: ContinuityRules = field(default_factory=ContinuityRules)
+from cluster.tools import END_CALL, TRANSFER_CALL
 
 
 class CallCore:
@@ -76,17 +47,14 @@ class CallCore:
         self.phase = Phase.SETTING_UP
         self.turns = Turns(started_at=now)
         self.desk = LiveDesk(rules.live, rules.answer_within_s, prompts, self.turns)
+        self.tools = ToolDesk(rules.toolbox)
+        self.floor = Floor()
         self.answered_at: float | None = None
-        self.latencies_ms: dict[str, list[float]] = {}
         self.detail = ""
         self._timers: dict[Timer, float] = {Timer.SETUP: now + SETUP_LIMIT_S}
         self._effects: list[ev.Effect] = []
         self._ending: Outcome | None = None
-        self._agent_speaking = False
         self._goodbye_done = False
-        self._caller_speaking = False
-        self._caller_began_at: float | None = None
-        self._caller_ended_at: float | None = None
         self._reminders = 0
         self._quiet_s = 0.0
         self._was_connected = False
@@ -108,7 +76,7 @@ class CallCore:
         """When `tick` is due next, or None."""
         if self.phase is Phase.OVER:
             return None
-        dues = [*self._timers.values(), self.desk.deadline()]
+        dues = [*self._timers.values(), self.desk.deadline(), self.tools.deadline()]
         return min((due for due in dues if due is not None), default=None)
 
     def tick(self, now: float) -> list[ev.Effect]:
@@ -118,6 +86,7 @@ class CallCore:
                 self._TIMEOUTS[timer](self, now)
         if self.phase is not Phase.OVER:
             self._follow(self.desk.tick(now), now)
+            self._run_tools(self.tools.tick(now, quiet=self.phase is Phase.TALKING and self.floor.is_free), now)
         return self._drain()
 
     def _drain(self) -> list[ev.Effect]:
@@ -127,9 +96,9 @@ class CallCore:
     def _note(self, kind: str, **fields: Any) -> None:
         self._effects.append(ev.Note(kind, fields))
 
-    def _measure(self, name: str, seconds: float) -> None:
-        self.latencies_ms.setdefault(name, []).append(seconds * 1000)
-        self._note("latency", name=name, ms=round(seconds * 1000, 1))
+    def _note_latencies(self, measured: list[Measured]) -> None:
+        for name, ms in measured:
+            self._note("latency", name=name, ms=ms)
 
     def _move_leg(self, event: LegEvent) -> None:
         self.leg = step(LEG, self.leg, event)
@@ -158,17 +127,25 @@ class CallCore:
         self.answered_at = now
         self._connect(now)
 
-    def _on_gone(self, event: ev.PhoneGone, _now: float) -> None:
+    def _on_gone(self, event: ev.PhoneGone, now: float) -> None:
+        if self.leg is Leg.ENDED:
+            return
         self._move_leg(LegEvent.END)
         outcome = event.outcome
         if outcome == o.CALLER_HUNG_UP and self.answered_at is None:
             outcome = o.CALLER_LEFT_EARLY
         # A goodbye under way is how the call ended, even if the caller put the phone down first.
-        self._finish(self._ending or outcome)
+        self._ending = self._ending or outcome
+        if self.tools.is_running(TRANSFER_CALL):
+            self._timers = {Timer.TRANSFER: now + TRANSFER_NEWS_S}
+        else:
+            self._finish(self._ending)
 
     # The Live session.
 
     def _on_live(self, event: ev.Event, now: float) -> None:
+        if isinstance(event, ev.Resumable):
+            self.tools.marked(now)
         self._follow(self.desk.handle(event, now), now)
 
     def _follow(self, effects: list[ev.Effect], now: float) -> None:
@@ -177,24 +154,26 @@ class CallCore:
             match effect:
                 case ev.LiveGone(why):
                     self._live_is_gone(why, now)
-                case ev.SwitchLive(connection):
-                    self._effects += [effect, _live_note(self.live, connection)]
-                    self._serve(now)
-                case ev.OpenLive(connection):
-                    self._effects += [effect, _live_note(self.live, connection)]
+                case ev.OpenLive(connection) | ev.SwitchLive(connection):
+                    self._effects.append(effect)
+                    self._note("live", state=self.live.value, connection=connection)
                 case ev.Silence():
                     self._effects.append(effect)
-                    self._agent_speaking = False
+                    self.floor.agent_speaking = False
                 case _:
                     self._effects.append(effect)
+            if isinstance(effect, ev.SwitchLive):
+                self._serve(effect, now)
 
-    def _serve(self, now: float) -> None:
-        """A connection serves: the first one opens the line, and a later one does not know of a goodbye under way."""
-        if self._line_is_wanted and self.phase is Phase.WRAPPING_UP and not self._goodbye_done:
-            self._effects.append(ev.Prompt(self._prompts.time_is_up))
+    def _serve(self, switch: ev.SwitchLive, now: float) -> None:
+        """A connection serves: the first one opens the line, a later one does not know of what is under way."""
         if not self._line_is_wanted:
             self._line_is_wanted = True
             self._effects.append(ev.OpenLine())
+        elif self._was_connected:
+            self._effects += self.tools.reconnected(now, resumed=switch.resumed)
+            if self.phase is Phase.WRAPPING_UP and not self._goodbye_done:
+                self._effects.append(ev.Prompt(self._prompts.time_is_up))
         self._connect(now)
 
     def _live_is_gone(self, why: str, now: float) -> None:
@@ -209,7 +188,7 @@ class CallCore:
         if self.leg in {Leg.IDLE, Leg.DIALLING} and not self._rules.inbound:
             self._finish(outcome)
             return
-        self._agent_speaking = True
+        self.floor.agent_speaking = True
         self._goodbye_done = True
         self._effects.append(ev.SayUnavailable())
         self._timers = {Timer.GOODBYE: now + GOODBYE_LIMIT_S}
@@ -237,26 +216,16 @@ class CallCore:
         self._follow(self.desk.agent_audio(event.ms, event.rms, now), now)
         for timer in (Timer.IDLE, Timer.TAIL):
             self._timers.pop(timer, None)
-        if self._agent_speaking:
-            return
-        self._agent_speaking = True
-        if self.answered_at is not None and "first_audio" not in self.latencies_ms:
-            self._measure("first_audio", now - self.answered_at)
-        if self._caller_ended_at is not None:
-            self._measure("turn", now - self._caller_ended_at)
-        self._caller_ended_at = None
-
-    def _on_generated(self, _event: ev.Event, now: float) -> None:
-        self.desk.generation_done(now)
+        self._note_latencies(self.floor.agent_began(now, self.answered_at))
 
     def _on_drained(self, _event: ev.Event, now: float) -> None:
-        self._agent_speaking = False
+        self.floor.agent_speaking = False
         self._follow(self.desk.drained(now), now)
         if self.phase is Phase.CLOSING:
             self._timers[Timer.TAIL] = now + (TAIL_S if self._goodbye_done else AFTER_TOOL_QUIET_S)
         elif self.phase is Phase.WRAPPING_UP and self._goodbye_done:
             self._close(self._ending or o.AGENT_ENDED, now)
-        elif not self._caller_speaking:
+        elif not self.floor.caller_speaking:
             self._listen(now)
 
     def _on_agent_text(self, event: ev.AgentText, now: float) -> None:
@@ -267,13 +236,11 @@ class CallCore:
         self.turns.caller_text(event.text, now)
         self._note("speaking", who="caller", text=event.text)
         self._caller_active()
-        self.desk.caller_text(now, agent_is_heard=self._agent_speaking)
+        self.desk.caller_text(now, agent_is_heard=self.floor.agent_speaking)
 
     def _on_interrupted(self, event: ev.Interrupted, now: float) -> None:
         self._note("interrupted", unheard_ms=round(event.unheard_ms))
-        if self._caller_began_at is not None and self._agent_speaking:
-            self._measure("barge_in", now - self._caller_began_at)
-        self._agent_speaking = False
+        self._note_latencies(self.floor.agent_was_cut(now))
         self._add_lines(self.turns.cut(event.unheard_ms))
         self._follow(self.desk.interrupted(now), now)
         if self.phase is Phase.CLOSING:
@@ -284,7 +251,7 @@ class CallCore:
         self._follow(self.desk.turn_done(now), now)
         if self.phase in {Phase.WRAPPING_UP, Phase.CLOSING}:
             self._goodbye_done = True
-            if not self._agent_speaking:
+            if not self.floor.agent_speaking:
                 self._on_drained(_event, now)
 
     def _add_lines(self, lines: list[Line]) -> None:
@@ -292,19 +259,16 @@ class CallCore:
             self._note("line", who=line.who, text=line.text, heard=line.heard)
 
     def _on_caller_spoke(self, _event: ev.Event, now: float) -> None:
-        self._caller_speaking = True
-        self._caller_began_at = now
-        self._caller_ended_at = None
+        self.floor.caller_began(now)
         self._caller_active()
         self._follow(self.desk.caller_spoke(now), now)
 
     def _on_caller_paused(self, event: ev.CallerPaused, now: float) -> None:
-        self._caller_speaking = False
-        self._caller_began_at = None
-        self._caller_ended_at = now - event.ago_s
-        self._follow(self.desk.caller_paused(self._caller_ended_at, now, agent_is_heard=self._agent_speaking), now)
-        if not self._agent_speaking and self.phase is Phase.TALKING:
-            self._listen(self._caller_ended_at)
+        ended_at = now - event.ago_s
+        self.floor.caller_ended(ended_at)
+        self._follow(self.desk.caller_paused(ended_at, now, agent_is_heard=self.floor.agent_speaking), now)
+        if not self.floor.agent_speaking and self.phase is Phase.TALKING:
+            self._listen(ended_at)
 
     def _caller_active(self) -> None:
         self._timers.pop(Timer.IDLE, None)
@@ -318,13 +282,23 @@ class CallCore:
     # Endings.
 
     def _on_tool(self, event: ev.ToolCalled, now: float) -> None:
-        self._note("tool", name=event.name)
-        if event.name != "end_call":
-            self._effects.append(ev.AnswerTool(event.id, event.name, {"error": f"there is no tool {event.name}"}))
-            return
-        self._effects.append(ev.AnswerTool(event.id, event.name, {"result": "the call ends after your goodbye"}))
-        if self.phase in {Phase.TALKING, Phase.WRAPPING_UP}:
+        self._run_tools(self.tools.called(event, now), now, called=True)
+        ends = event.name == END_CALL and self.tools.has(END_CALL)
+        if ends and self.phase in {Phase.TALKING, Phase.WRAPPING_UP}:
             self._close(self._ending or o.AGENT_ENDED, now)
+
+    def _run_tools(self, effects: list[ev.Effect], now: float, *, called: bool = False) -> None:
+        self._effects += effects
+        self._follow(self.desk.tools(self.tools.running, now, called=called), now)
+
+    def _on_tool_cancelled(self, event: ev.ToolCancelled, now: float) -> None:
+        self._run_tools(self.tools.cancelled(event.ids), now)
+
+    def _on_tool_finished(self, event: ev.ToolFinished, now: float) -> None:
+        self._run_tools(self.tools.finished(event.id, event.response, now), now)
+        waited_for = self.leg is Leg.ENDED and not self.tools.is_running(TRANSFER_CALL)
+        if event.outcome is not None or waited_for:
+            self._finish(event.outcome or self._ending or o.UNKNOWN)
 
     def _on_hang_up(self, event: ev.HangUp, _now: float) -> None:
         self._finish(event.outcome)
@@ -349,7 +323,7 @@ class CallCore:
         self._ending = outcome
         self.desk.stop()
         self._timers = {Timer.GOODBYE: now + GOODBYE_LIMIT_S}
-        if not self._agent_speaking:
+        if not self.floor.agent_speaking:
             self._timers[Timer.TAIL] = now + (TAIL_S if self._goodbye_done else AFTER_TOOL_QUIET_S)
 
     def _finish(self, outcome: Outcome) -> None:
@@ -370,7 +344,7 @@ class CallCore:
         self._wrap_up(o.MAX_DURATION, self._prompts.time_is_up, now)
 
     def _quiet_for_too_long(self, now: float) -> None:
-        if self.live is Live.RESUMING:
+        if self.live is Live.RESUMING or self.tools.running:
             self._listen(now)
             return
         self._quiet_s += self._rules.idle_reminder_s
@@ -396,7 +370,7 @@ class CallCore:
         ev.LiveBroke: _on_live,
         ev.GoingAway: _on_live,
         ev.Resumable: _on_live,
-        ev.GenerationDone: _on_generated,
+        ev.GenerationDone: _on_live,
         ev.AgentAudio: _on_agent_audio,
         ev.PlayoutDrained: _on_drained,
         ev.AgentText: _on_agent_text,
@@ -404,6 +378,8 @@ class CallCore:
         ev.Interrupted: _on_interrupted,
         ev.TurnDone: _on_turn_done,
         ev.ToolCalled: _on_tool,
+        ev.ToolCancelled: _on_tool_cancelled,
+        ev.ToolFinished: _on_tool_finished,
         ev.CallerSpoke: _on_caller_spoke,
         ev.CallerPaused: _on_caller_paused,
         ev.HangUp: _on_hang_up,
@@ -417,8 +393,5 @@ class CallCore:
         Timer.IDLE: _quiet_for_too_long,
         Timer.GOODBYE: _end_now,
         Timer.TAIL: _end_now,
+        Timer.TRANSFER: _end_now,
     }
-
-
-def _live_note(state: Live, connection: int) -> ev.Note:
-    return ev.Note("live", {"state": state.value, "connection": connection})

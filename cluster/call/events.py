@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from cluster.call.faults import Fault
 from cluster.outcome import Outcome
+
+Scheduling = Literal["SILENT", "WHEN_IDLE", "INTERRUPT"]
+"""The Live API's words for when a model speaks about the result of a tool for which it did not wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,22 @@ class ToolCalled:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCancelled:
+    """The model takes calls back: the caller has spoken over it."""
+
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFinished:
+    """A tool that was run has returned; `outcome` is how the call ends because of it, if it does."""
+
+    id: str
+    response: Mapping[str, Any] = field(repr=False)  # pii
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CallerSpoke:
     """The caller's voice was heard on the line."""
 
@@ -173,6 +192,8 @@ Event = (
     | Interrupted
     | TurnDone
     | ToolCalled
+    | ToolCancelled
+    | ToolFinished
     | CallerSpoke
     | CallerPaused
     | HangUp
@@ -256,7 +277,32 @@ class AnswerTool:
 
     id: str
     name: str
-    response: Mapping[str, Any] = field(repr=False)
+    response: Mapping[str, Any] = field(repr=False)  # pii
+    scheduling: Scheduling | None = None
+    """When the model speaks about it; None where it waits for the result anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunTool:
+    """Run a tool, whose result comes back as `ToolFinished`."""
+
+    id: str
+    name: str
+    args: Mapping[str, Any] = field(repr=False)  # pii
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTool:
+    """Stop running a tool: nobody waits for its result."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class HoldInput:
+    """While held, nothing but answers to tools may reach the model; what the caller says is sent once it is not."""
+
+    held: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,8 +325,10 @@ class Finish:
     outcome: Outcome
 
 
-LiveEffect = OpenLive | SwitchLive | DropLive | Replay | Settled | Prompt | AnswerTool
+LiveEffect = OpenLive | SwitchLive | DropLive | Replay | Settled | Prompt | AnswerTool | HoldInput
 """What the Live connections do."""
 VoiceEffect = Silence | SayFiller | SayUnavailable
 """What the agent's voice does without a model."""
-Effect = LiveEffect | VoiceEffect | LiveGone | OpenLine | Note | Finish
+ToolEffect = RunTool | CancelTool
+"""What the runner of tools does."""
+Effect = LiveEffect | VoiceEffect | ToolEffect | LiveGone | OpenLine | Note | Finish

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from google.genai.live import AsyncSession
 
+    from cluster.call.events import Scheduling
     from cluster.profiles import Profile
     from cluster.settings import LiveSettings
 
@@ -161,9 +162,12 @@ class LiveSession:
             turn = types.Content(role="user", parts=[types.Part(text=text)])
             self._queue(lambda: self.session.send_client_content(turns=turn, turn_complete=respond))
 
-    def send_tool_response(self, call_id: str, name: str, response: dict[str, Any]) -> None:
+    def send_tool_response(
+        self, call_id: str, name: str, response: dict[str, Any], scheduling: Scheduling | None = None
+    ) -> None:
         """Queue the answer to a tool call."""
-        answer = types.FunctionResponse(id=call_id, name=name, response=response)
+        when = types.FunctionResponseScheduling(scheduling) if scheduling else None
+        answer = types.FunctionResponse(id=call_id, name=name, response=response, scheduling=when)
         self._queue(lambda: self.session.send_tool_response(function_responses=[answer]))
 
     def _queue(self, send: Callable[[], Any]) -> None:

@@ -50,6 +50,8 @@ class LiveDesk:
         self._caller_since: float | None = None
         self._interrupted = False
         self._tools = 0
+        self._acted = False
+        """The model called a tool in this turn, which is an answer of its own."""
         self._filler_at: float | None = None
 
     @property
@@ -59,28 +61,31 @@ class LiveDesk:
 
     def handle(self, event: ev.Event, now: float) -> list[ev.Effect]:
         """Something happened to a connection."""
-        plan = self.continuity
         if self._stopped:
             return []
+        if isinstance(event, ev.Resumable):
+            self._turns.mark()
+        elif isinstance(event, ev.GenerationDone):
+            self._reply = _Reply.GENERATED
+        return self._follow(self._plan(event, now), now)
+
+    def _plan(self, event: ev.Event, now: float) -> list[ev.Effect]:
+        plan = self.continuity
         match event:
             case ev.CallBegins():
-                effects = plan.begin(now)
+                return plan.begin(now)
             case ev.LiveOpened(connection, age_s):
-                effects = plan.opened(connection, age_s, now)
+                return plan.opened(connection, age_s, now)
             case ev.LiveFailed(connection, fault):
-                effects = [self._fault(fault, connection), *plan.failed(connection, fault, now)]
+                return [self._fault(fault, connection), *plan.failed(connection, fault, now)]
             case ev.LiveBroke(connection, fault):
-                effects = [self._fault(fault, connection), *plan.broke(connection, fault, now)]
+                return [self._fault(fault, connection), *plan.broke(connection, fault, now)]
             case ev.GoingAway(time_left_s):
-                effects = [ev.Note("live", {"state": "going-away", "time_left_s": time_left_s})]
-                effects += plan.going_away(time_left_s, now)
+                note = ev.Note("live", {"state": "going-away", "time_left_s": time_left_s})
+                return [note, *plan.going_away(time_left_s, now)]
             case ev.Resumable(handle):
                 plan.resumable(handle)
-                self._turns.mark()
-                return []
-            case _:
-                return []
-        return self._follow(effects, now)
+        return []
 
     def connected(self, now: float, *, speak_first: bool) -> None:
         """The opening prompt goes to the model."""
@@ -116,10 +121,6 @@ class LiveDesk:
             return [ev.Silence(), *self._cure(now)]
         return self._turn_to(now)
 
-    def generation_done(self, _now: float) -> None:
-        """The model has sent its whole answer."""
-        self._reply = _Reply.GENERATED
-
     def interrupted(self, now: float) -> list[ev.Effect]:
         """Barge-in: the end of the turn that follows is no answer to the caller."""
         self._interrupted, self._reply = True, _Reply.NONE
@@ -127,7 +128,8 @@ class LiveDesk:
 
     def turn_done(self, now: float) -> list[ev.Effect]:
         """The model's turn is complete."""
-        was_silent = self._reply is _Reply.NONE and self._stalls.owed and not self._tools
+        was_silent = self._reply is _Reply.NONE and self._stalls.owed and not self._acted
+        self._acted = self._tools > 0
         interrupted, self._interrupted, self._reply = self._interrupted, False, _Reply.NONE
         if interrupted:
             return self._turn_to(now)
@@ -144,8 +146,9 @@ class LiveDesk:
             self._owe(now)
         return self._turn_to(now)
 
-    def tools(self, running: int, now: float) -> list[ev.Effect]:
-        """That many tools run; meanwhile nothing is owed."""
+    def tools(self, running: int, now: float, *, called: bool = False) -> list[ev.Effect]:
+        """That many tools run, and meanwhile nothing is owed; `called`: one more is wanted by the model."""
+        self._acted = self._acted or called
         ended = self._tools > running == 0
         self._tools = running
         if running:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from cluster.call import events as ev
 from cluster.call.live import INPUT_HZ, LiveUnavailable
 from cluster.call.live_messages import Audio, BargeIn, Broken, LiveMessage
-from cluster.call.playout import CallerTape, duration_ms
+from cluster.call.playout import CallerTape, UplinkQueue, duration_ms
 from cluster.call.usage import UsageReport
 
 if TYPE_CHECKING:
@@ -58,6 +58,9 @@ class LiveLink:
         self._early: dict[int, list[Audio | BargeIn | ev.Event]] = {}
         self._serving = 0
         self._tape = CallerTape(INPUT_HZ, TAPE_MAX_MS)
+        self._held = UplinkQueue(frame_ms=20, max_ms=TAPE_MAX_MS)
+        self._holding = False
+        self._postponed: list[ev.Prompt] = []
 
     def carry_out(self, effect: ev.LiveEffect) -> None:
         """Do what was planned. What is meant for the model is dropped while no connection serves."""
@@ -73,17 +76,34 @@ class LiveLink:
                 self._drop(connection)
             case ev.Settled():
                 self._tape.settle()
-            case _ if (session := self._session) is not None:
-                self._send(session, effect)
+            case ev.HoldInput(hold):
+                self._hold(hold=hold)
+            case _:
+                self._send(effect)
 
-    def _send(self, session: LiveSession, effect: ev.Replay | ev.Prompt | ev.AnswerTool) -> None:
+    def _send(self, effect: ev.Replay | ev.Prompt | ev.AnswerTool) -> None:
+        if (session := self._session) is None:
+            return
         match effect:
+            case ev.Prompt() if self._holding:
+                self._postponed.append(effect)
             case ev.Replay():
                 self._send_audio(session, self._tape.recorded())
             case ev.Prompt(text, respond):
                 session.send_text(text, respond=respond, as_realtime=self._trigger == "realtime_text")
-            case ev.AnswerTool(call_id, name, response):
-                session.send_tool_response(call_id, name, dict(response))
+            case ev.AnswerTool(call_id, name, response, scheduling):
+                session.send_tool_response(call_id, name, dict(response), scheduling)
+
+    def _hold(self, *, hold: bool) -> None:
+        """Keep the caller's audio back while the model takes nothing but a tool's result, then send it."""
+        self._holding = hold
+        if hold:
+            return
+        held, postponed, self._postponed = self._held.take_all(), self._postponed, []
+        for prompt in postponed:
+            self._send(prompt)
+        if held and (session := self._session) is not None:
+            self._send_audio(session, held)
 
     def _drop(self, connection: int) -> None:
         """Close a connection; one that is still being opened will be closed as soon as it is."""
@@ -100,7 +120,9 @@ class LiveLink:
     def send_audio(self, pcm: bytes) -> None:
         """Caller audio, 16-bit mono PCM at 16 kHz: to the tape, and to the connection that serves."""
         self._tape.put(pcm)
-        if (session := self._session) is not None:
+        if self._holding:
+            self._held.put(pcm)
+        elif (session := self._session) is not None:
             self._send_audio(session, pcm)
 
     def caller_spoke(self) -> None:

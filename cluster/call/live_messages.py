@@ -51,6 +51,8 @@ def parse(message: types.LiveServerMessage) -> Iterator[LiveMessage]:
     if message.tool_call is not None:
         for call in message.tool_call.function_calls or ():
             yield ev.ToolCalled(call.id or "", call.name or "", call.args or {})
+    if message.tool_call_cancellation is not None:
+        yield ev.ToolCancelled(tuple(message.tool_call_cancellation.ids or ()))
     if message.usage_metadata is not None:
         yield usage_report(message.usage_metadata)
     update = message.session_resumption_update

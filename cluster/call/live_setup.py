@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING
 
 from google.genai import types
 
+from cluster.models import Model, load_models
+from cluster.tools import Tool, toolbox
+
 if TYPE_CHECKING:
     from cluster.profiles import Profile
-
-END_CALL = types.FunctionDeclaration(
-    name="end_call",
-    description="Hang up the phone. Say goodbye in the same turn; the caller hears it before the line closes.",
-)
 
 
 def live_config(profile: Profile, handle: str = "") -> types.LiveConnectConfig:
@@ -36,7 +34,7 @@ def live_config(profile: Profile, handle: str = "") -> types.LiveConnectConfig:
             voice_config=types.VoiceConfig(prebuilt_voice_config=types.PrebuiltVoiceConfig(voice_name=profile.voice)),
             language_code=profile.language,
         ),
-        tools=[types.Tool(function_declarations=[END_CALL])] if "end_call" in profile.tools else None,
+        tools=_tools(profile),
         input_audio_transcription=types.AudioTranscriptionConfig(),
         output_audio_transcription=types.AudioTranscriptionConfig(),
         session_resumption=types.SessionResumptionConfig(handle=handle) if handle else types.SessionResumptionConfig(),
@@ -59,4 +57,21 @@ def live_config(profile: Profile, handle: str = "") -> types.LiveConnectConfig:
             trigger_tokens=profile.compression.trigger_tokens,
             sliding_window=types.SlidingWindow(target_tokens=profile.compression.target_tokens),
         ),
+    )
+
+
+def _tools(profile: Profile) -> list[types.Tool] | None:
+    model = load_models()[profile.model]
+    tools = toolbox(profile.tools, profile.transfer, model).tools.values()
+    return [types.Tool(function_declarations=[_declaration(tool, model) for tool in tools])] if tools else None
+
+
+def _declaration(tool: Tool, model: Model) -> types.FunctionDeclaration:
+    """A model that always waits has no word for it."""
+    behavior = types.Behavior.BLOCKING if tool.blocking else types.Behavior.NON_BLOCKING
+    return types.FunctionDeclaration(
+        name=tool.name,
+        description=tool.description,
+        parameters_json_schema=dict(tool.parameters) if tool.parameters.get("properties") else None,
+        behavior=None if model.tools == "blocking" else behavior,
     )

@@ -1,4 +1,4 @@
-"""Dialling out: one request to LiveKit's SIP API, answered by the callee or by a reason why not."""
+"""Dialling out and handing over: requests to LiveKit's SIP API, answered by a phone or by a reason why not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 from livekit import api
 from livekit.api.sip_service import SipService
-from livekit.protocol.sip import CreateSIPParticipantRequest
+from livekit.protocol.sip import CreateSIPParticipantRequest, SIPTransferStatus, TransferSIPParticipantRequest
 
 from cluster.telephony.dialling import DialFailure, outcome_of_dial_error
 
@@ -72,3 +72,37 @@ async def _dial_once(
         raise DialFailed(outcome_of_dial_error(error.code, status, error.message)) from None
     except (aiohttp.ClientError, TimeoutError) as error:
         raise DialFailed(outcome_of_dial_error("unreachable", None, type(error).__name__)) from None
+
+
+class TransferFailed(Exception):
+    """The phone was not taken over; the message says why in a word, without a number."""
+
+
+async def transfer(
+    http: aiohttp.ClientSession,
+    livekit: LivekitSettings,
+    *,
+    room: str,
+    identity: str,
+    destination: str,
+    ringing_s: float,
+) -> None:
+    """Hand the phone `identity` over to `destination` (SIP REFER) and return when that has answered.
+
+    Rings for at most `ringing_s`. Raises `TransferFailed`: the phone is still in the room.
+    """
+    sip = SipService(http, livekit.sip_url or livekit.url, livekit.api_key, livekit.api_secret.get_secret_value())
+    wish = TransferSIPParticipantRequest(
+        room_name=room, participant_identity=identity, transfer_to=destination, play_dialtone=True
+    )
+    wish.ringing_timeout.FromSeconds(int(ringing_s))
+    try:
+        answer = await sip.transfer_sip_participant(wish)
+    except api.TwirpError as error:
+        status = error.sip_status_code if isinstance(error, api.SipCallError) else None
+        raise TransferFailed(outcome_of_dial_error(error.code, status, error.message).outcome.reason) from None
+    except (aiohttp.ClientError, TimeoutError):
+        raise TransferFailed("sip-unreachable") from None
+    # A server that succeeds may leave the status at its default, so only a said failure is one (measured with 1.11).
+    if answer.status == SIPTransferStatus.STS_TRANSFER_FAILED:
+        raise TransferFailed("transfer-failed")

@@ -6,8 +6,10 @@ A parked session is set up before its caller is known, so what belongs to one ca
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from cluster.messages import Line
 
@@ -67,3 +69,16 @@ class Prompts:
 def _told(lines: Iterable[Line]) -> str:
     said = "".join(f"\n{'Caller' if line.who == 'caller' else 'You'}: {line.text}" for line in lines)
     return f"This was said so far:{said}\n" if said else ""
+
+
+def say_filler(sentence: str) -> str:
+    """A tool takes long, and the caller hears nothing."""
+    return BRACKETED.format(f'this takes a moment. Say only: "{sentence}" Then wait for the result.')
+
+
+def tool_result(name: str, response: Mapping[str, Any]) -> str:
+    """What a tool returned, for a model that does not know that it called it."""
+    said = json.dumps(response, ensure_ascii=False)
+    return BRACKETED.format(
+        f"the tool {name}, which you called before, has returned {said}. Tell the caller, if needed."
+    )

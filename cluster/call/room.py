@@ -35,6 +35,8 @@ VOICE_BITRATE_BPS = 96_000
 transform codec, for 1.0 % while the agent talks and 0.8 % while not (measured). The phone gets LiveKit's own codec."""
 TAKE_BACK_LIMIT_S = 1.0
 LEAVE_LIMIT_S = 5.0
+KEYS = "0123456789*#ABCD"
+"""In the order of their codes (RFC 4733, 3.2)."""
 CALL_STATUS = "sip.callStatus"
 
 
@@ -141,6 +143,10 @@ class RoomLink:
             jitter_ms=line.jitter * 1000,
             rtt_ms=max((p.current_round_trip_time for p in pairs), default=0.0) * 1000,
         )
+
+    async def press(self, key: str) -> None:
+        """Send one DTMF tone (0 to 9, *, #, A to D); the phone gets it as RFC 4733."""
+        await self._room.local_participant.publish_dtmf(code=KEYS.index(key), digit=key)
 
     async def take_back(self) -> None:
         """Unpublish, while there is still a room.

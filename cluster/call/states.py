@@ -76,7 +76,7 @@ class LiveEvent(StrEnum):
 LIVE: Table[Live, LiveEvent] = {
     Live.CLOSED: {LiveEvent.CONNECT: Live.CONNECTING},
     Live.CONNECTING: {LiveEvent.SETUP: Live.READY, LiveEvent.FAIL: Live.GONE},
-    Live.READY: {LiveEvent.ROTATE: Live.ROTATING, LiveEvent.LOSE: Live.RESUMING, LiveEvent.FAIL: Live.GONE},
+    Live.READY: {LiveEvent.ROTATE: Live.ROTATING, LiveEvent.LOSE: Live.RESUMING},
     Live.ROTATING: {LiveEvent.SETUP: Live.READY, LiveEvent.KEEP: Live.READY, LiveEvent.LOSE: Live.RESUMING},
     Live.RESUMING: {LiveEvent.SETUP: Live.READY, LiveEvent.FAIL: Live.GONE},
     Live.GONE: {},

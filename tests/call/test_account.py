@@ -7,11 +7,12 @@ import pytest
 from cluster import outcome as o
 from cluster.call import events as ev
 from cluster.call.account import MAX_EVENTS, MAX_FAULTS, Account
-from cluster.call.core import CallCore, Rules
+from cluster.call.core import CallCore
 from cluster.call.faults import Fault, Stage
 from cluster.call.live_messages import Audio
 from cluster.call.prompts import Prompts
 from cluster.call.quality import LineStats
+from cluster.call.rules import Rules
 from cluster.call.usage import UsageReport
 from cluster.messages import Assignment, CallRequest, Direction, LiveFault, Usage
 from cluster.profiles import Target

@@ -28,10 +28,9 @@ def test_the_next_connection_takes_over_while_the_old_one_serves() -> None:
     """GoAway between two turns: no gap at all."""
     plan = serving()
     assert plan.going_away(50, 10.0) == [ev.OpenLive(2, 0, "h1")]
-    assert plan.state is Live.ROTATING
-    assert plan.current == 1
+    assert (plan.state, plan.current) == (Live.ROTATING, 1)
     assert plan.opened(2, 0.0, 10.3) == [ev.SwitchLive(2, resumed=True, planned=True), ev.DropLive(1)]
-    assert plan.state is Live.READY
+    assert (plan.state, plan.current) == (Live.READY, 2)
 
 
 def test_a_rotation_waits_for_the_end_of_the_turn() -> None:

@@ -12,13 +12,17 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from cluster import outcome as o
 from cluster.call import core as c
 from cluster.call import events as ev
+from cluster.call import rules
 from cluster.call.faults import Fault, Stage
-from cluster.call.prompts import Prompts
+from cluster.call.prompts import Prompts, say_filler
+from cluster.call.rules import Rules
 from cluster.call.states import Leg, Live, Phase
 from cluster.machine import IllegalTransition
+from cluster.models import load_models
 from cluster.outcome import Outcome
+from cluster.tools import HttpTool, Toolbox, toolbox
 
-RULES = c.Rules(max_duration_s=600, idle_reminder_s=10, idle_reminders=2, silence_s=40, speak_first=True, inbound=True)
+RULES = Rules(max_duration_s=600, idle_reminder_s=10, idle_reminders=2, silence_s=40, speak_first=True, inbound=True)
 PROMPTS = Prompts(greeting="Greet the caller.", variables={"name": "Ana"})
 
 
@@ -36,7 +40,7 @@ def failed(connection: int = 1) -> ev.LiveFailed:
 class Story:
     """A call that is told event by event; collects what it wants done."""
 
-    def __init__(self, rules: c.Rules = RULES) -> None:
+    def __init__(self, rules: Rules = RULES) -> None:
         self.now = 100.0
         self.answered: set[int] = set()
         self.core = c.CallCore(rules, PROMPTS, self.now)
@@ -116,7 +120,7 @@ def test_the_models_goodbye_is_played_out_before_the_line_closes() -> None:
     story.tell(ev.AgentAudio(500), ev.TurnDone())
     assert story.pass_time(2) == []
     story.tell(ev.PlayoutDrained())
-    assert story.pass_time(c.TAIL_S) == [ev.Finish(o.AGENT_ENDED)]
+    assert story.pass_time(rules.TAIL_S) == [ev.Finish(o.AGENT_ENDED)]
 
 
 def test_end_call_before_the_goodbye_waits_for_it() -> None:
@@ -127,14 +131,14 @@ def test_end_call_before_the_goodbye_waits_for_it() -> None:
     story.tell(ev.AgentAudio(700))
     assert story.pass_time(3) == []
     story.tell(ev.TurnDone(), ev.PlayoutDrained())
-    assert story.pass_time(c.TAIL_S) == [ev.Finish(o.AGENT_ENDED)]
+    assert story.pass_time(rules.TAIL_S) == [ev.Finish(o.AGENT_ENDED)]
 
 
 def test_end_call_in_silence_ends_soon() -> None:
     """No goodbye comes: the call ends all the same."""
     story = Story().talking()
     story.tell(ev.ToolCalled("1", "end_call"))
-    assert story.pass_time(c.AFTER_TOOL_QUIET_S) == [ev.Finish(o.AGENT_ENDED)]
+    assert story.pass_time(rules.AFTER_TOOL_QUIET_S) == [ev.Finish(o.AGENT_ENDED)]
 
 
 def test_a_goodbye_without_end_is_cut() -> None:
@@ -168,6 +172,129 @@ def test_an_unknown_tool_is_answered_with_an_error() -> None:
     assert story.outcome is None
 
 
+TRANSFER = ev.ToolCalled("7", "transfer_call", {"to": "sales"})
+LOOK_UP = ev.ToolCalled("8", "look_up")
+TOOLS = toolbox(
+    (
+        "end_call",
+        "transfer_call",
+        HttpTool(name="look_up", description="Look.", url="https://a.example", filler="Wait."),
+    ),
+    {"sales": "tel:+15551230002"},
+    load_models()["gemini-3.8-live"],
+)
+WITH_TOOLS = replace(RULES, toolbox=TOOLS)
+
+
+def test_a_transferred_call_has_ended_well() -> None:
+    """The agent's part is over as soon as the other side has answered."""
+    story = Story(WITH_TOOLS).talking()
+    assert story.tell(TRANSFER) == [ev.RunTool("7", "transfer_call", {"to": "sales"})]
+    story.tell(ev.ToolFinished("7", {"result": "transferred"}, o.TRANSFERRED))
+    assert story.outcome == o.TRANSFERRED
+    assert story.core.deadline() is None
+
+
+def test_a_transfer_that_fails_leaves_the_caller_with_the_agent() -> None:
+    """The model is told, and the conversation goes on."""
+    story = Story(WITH_TOOLS).talking()
+    (answer,) = story.tell(TRANSFER, ev.ToolFinished("7", {"error": "busy"}))[1:]
+    assert answer == ev.AnswerTool("7", "transfer_call", {"error": "busy"}, "WHEN_IDLE")
+    assert story.outcome is None
+
+
+@pytest.mark.parametrize(
+    ("news", "expected"),
+    [
+        ([ev.ToolFinished("7", {"result": "transferred"}, o.TRANSFERRED)], o.TRANSFERRED),
+        ([ev.ToolFinished("7", {"error": "call-ended"})], o.CALLER_HUNG_UP),
+        ([], o.CALLER_HUNG_UP),
+        ([ev.PhoneGone(o.HUNG_UP_BY_API), ev.ToolFinished("8", {}), TRANSFER], o.CALLER_HUNG_UP),
+    ],
+    ids=["transferred", "hung up", "no news", "other news"],
+)
+def test_a_phone_that_leaves_during_a_transfer_may_have_been_transferred(
+    news: list[ev.Event], expected: Outcome
+) -> None:
+    """The phone leaves first and LiveKit says why a moment later, if at all."""
+    story = Story(WITH_TOOLS).talking()
+    story.tell(LOOK_UP, TRANSFER, ev.PhoneGone(o.CALLER_HUNG_UP))
+    assert story.outcome is None
+    story.tell(*news)
+    story.pass_time(rules.TRANSFER_NEWS_S)
+    assert story.outcome == expected
+
+
+def test_nobody_is_asked_whether_they_are_there_while_a_tool_runs() -> None:
+    """The caller waits for us."""
+    story = Story(replace(WITH_TOOLS, idle_reminder_s=3)).talking()
+    story.tell(ev.AgentAudio(100), ev.PlayoutDrained(), LOOK_UP)
+    (filler, stop, told) = story.pass_time(10.2)
+    assert isinstance(filler, ev.Prompt)
+    assert stop == ev.CancelTool("8")
+    assert isinstance(told, ev.AnswerTool)
+    assert story.pass_time(3) == [ev.Prompt(PROMPTS.still_there)]
+
+
+def test_a_model_that_waits_for_a_tool_owes_no_answer() -> None:
+    """It is not given up for being slow."""
+    story = Story(WITH_TOOLS).talking()
+    story.tell(ev.CallerText("Where is my cake?"), LOOK_UP)
+    assert ev.Prompt(PROMPTS.answer_now) not in story.pass_time(9)
+
+
+def test_silence_is_not_filled_while_the_agent_is_heard() -> None:
+    """A prompt would cut its own sentence."""
+    story = Story(WITH_TOOLS).talking()
+    story.tell(ev.AgentAudio(4_000), LOOK_UP)
+    assert story.pass_time(4) == []
+    story.tell(ev.PlayoutDrained())
+    assert story.pass_time(1.5) == [ev.Prompt(say_filler("Wait."))]
+
+
+def test_a_call_of_a_tool_that_is_taken_back_is_stopped() -> None:
+    """The caller has spoken over the model."""
+    story = Story(WITH_TOOLS).talking()
+    assert story.tell(LOOK_UP, ev.ToolCancelled(("8",)))[1:] == [ev.CancelTool("8")]
+
+
+def test_timers_that_fire_late_and_together_end_a_call_once() -> None:
+    """The process was busy: the first of them decides."""
+    story = Story().talking()
+    story.tell(ev.ToolCalled("1", "end_call"))
+    endings = [e for e in story.core.tick(story.now + 100) if isinstance(e, ev.Finish)]
+    assert endings == [ev.Finish(o.AGENT_ENDED)]
+
+
+def test_a_caller_who_talks_over_the_goodbye_does_not_keep_the_line_open() -> None:
+    """The rest of it is dropped, and the call ends as soon as without one."""
+    story = Story().talking()
+    story.tell(ev.AgentAudio(500), ev.ToolCalled("1", "end_call"), ev.Interrupted(unheard_ms=300))
+    assert story.pass_time(rules.AFTER_TOOL_QUIET_S) == [ev.Finish(o.AGENT_ENDED)]
+
+
+def test_a_caller_who_is_speaking_is_not_asked_whether_they_are_there() -> None:
+    """The agent's queue runs empty while they talk."""
+    story = Story().talking()
+    story.tell(ev.AgentAudio(100), ev.CallerSpoke(), ev.PlayoutDrained())
+    assert story.pass_time(RULES.idle_reminder_s * 2) == []
+
+
+def test_a_hang_up_ends_the_call_at_once() -> None:
+    """Nothing is waited for, a tool that runs neither."""
+    story = Story(WITH_TOOLS).talking()
+    assert story.tell(LOOK_UP, ev.HangUp(o.HUNG_UP_BY_API))[1:] == [ev.Finish(o.HUNG_UP_BY_API)]
+    assert story.core.deadline() is None
+    assert story.core.tick(story.now + 100) == []
+
+
+def test_only_a_profile_with_end_call_can_be_ended_by_it() -> None:
+    """A model may call what it was not given."""
+    story = Story(replace(RULES, toolbox=Toolbox())).talking()
+    story.tell(ev.ToolCalled("1", "end_call"))
+    assert story.core.phase is Phase.TALKING
+
+
 def test_barge_in_keeps_what_was_heard_and_measures_the_cut() -> None:
     """The line says what the caller heard; the time from the first sound to the cut is noted."""
     story = Story().talking()
@@ -175,7 +302,7 @@ def test_barge_in_keeps_what_was_heard_and_measures_the_cut() -> None:
     story.tell(ev.CallerSpoke())
     story.tell(ev.Interrupted(unheard_ms=500), after_s=0.12)
     assert story.notes("line") == [{"who": "agent", "text": "one two", "heard": False}]
-    assert story.core.latencies_ms["barge_in"] == [pytest.approx(120)]
+    assert story.core.floor.latencies_ms["barge_in"] == [pytest.approx(120)]
 
 
 def test_turn_latency_is_from_the_end_of_speech_to_the_first_sound() -> None:
@@ -184,8 +311,8 @@ def test_turn_latency_is_from_the_end_of_speech_to_the_first_sound() -> None:
     story.tell(ev.AgentAudio(100), ev.TurnDone(), ev.PlayoutDrained(), ev.CallerSpoke())
     story.tell(ev.CallerPaused(ago_s=0.3))
     story.tell(ev.AgentAudio(100), after_s=0.2)
-    assert story.core.latencies_ms["turn"] == [pytest.approx(500)]
-    assert "first_audio" in story.core.latencies_ms
+    assert story.core.floor.latencies_ms["turn"] == [pytest.approx(500)]
+    assert "first_audio" in story.core.floor.latencies_ms
 
 
 def test_a_silent_caller_is_asked_and_then_left() -> None:
@@ -197,7 +324,7 @@ def test_a_silent_caller_is_asked_and_then_left() -> None:
         story.tell(ev.AgentAudio(100), ev.TurnDone(), ev.PlayoutDrained())
     assert story.pass_time(10.1) == [ev.Prompt(PROMPTS.nobody_there)]
     story.tell(ev.AgentAudio(100), ev.TurnDone(), ev.PlayoutDrained())
-    story.pass_time(c.TAIL_S)
+    story.pass_time(rules.TAIL_S)
     assert story.outcome == o.SILENCE
 
 
@@ -218,9 +345,9 @@ def test_the_longest_call_ends_politely_and_in_time() -> None:
     """The model is told 15 s before; a model that goes on is cut at the limit."""
     story = Story().talking()
     story.tell(ev.AgentAudio(100))
-    assert story.pass_time(RULES.max_duration_s - c.WRAP_UP_S) == [ev.Prompt(PROMPTS.time_is_up)]
+    assert story.pass_time(RULES.max_duration_s - rules.WRAP_UP_S) == [ev.Prompt(PROMPTS.time_is_up)]
     story.tell(ev.AgentAudio(100))
-    story.pass_time(c.WRAP_UP_S)
+    story.pass_time(rules.WRAP_UP_S)
     assert story.outcome == o.MAX_DURATION
 
 
@@ -230,7 +357,7 @@ def test_winding_down_ends_after_the_goodbye() -> None:
     assert story.tell(ev.WindDown(o.MAX_COST)) == [ev.Prompt(PROMPTS.time_is_up)]
     assert story.tell(ev.WindDown(o.MAX_COST)) == []
     story.tell(ev.AgentAudio(100), ev.PlayoutDrained(), ev.TurnDone())
-    story.pass_time(c.TAIL_S)
+    story.pass_time(rules.TAIL_S)
     assert story.outcome == o.MAX_COST
 
 
@@ -251,7 +378,7 @@ def test_a_caller_on_the_line_hears_a_sentence_when_the_model_is_gone(*, answere
         story.tell(ev.LiveBroke(1, Fault(Stage.SESSION, 1006)))
     assert story.tell(failed(2 if answered else 1))[-1] == ev.SayUnavailable()
     story.tell(ev.PlayoutDrained(), after_s=4)
-    story.pass_time(c.TAIL_S)
+    story.pass_time(rules.TAIL_S)
     assert story.outcome == (o.LIVE_LOST if answered else o.LIVE_UNREACHABLE)
     assert "unauthorized" in story.core.detail
 
@@ -270,7 +397,7 @@ def test_a_model_lost_during_the_goodbye_does_not_disturb_it() -> None:
     assert story.tell(ev.LiveBroke(1, Fault(Stage.SESSION, 1000))) == []
     assert story.opening == 0
     story.tell(ev.PlayoutDrained())
-    story.pass_time(c.AFTER_TOOL_QUIET_S)
+    story.pass_time(rules.AFTER_TOOL_QUIET_S)
     assert story.outcome == o.AGENT_ENDED
 
 
@@ -283,7 +410,7 @@ def test_setting_up_has_a_limit(events: list[ev.Event], expected: Outcome) -> No
     """Whichever end is missing, the call does not wait for ever."""
     story = Story()
     story.tell(*events)
-    story.pass_time(c.SETUP_LIMIT_S + c.GOODBYE_LIMIT_S)
+    story.pass_time(rules.SETUP_LIMIT_S + rules.GOODBYE_LIMIT_S)
     assert story.outcome == expected
 
 
@@ -321,7 +448,7 @@ class AnyCall(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.story = Story()
+        self.story = Story(WITH_TOOLS)
 
     @rule(
         event=st.sampled_from(
@@ -342,6 +469,11 @@ class AnyCall(RuleBasedStateMachine):
                 ev.Resumable("handle"),
                 ev.ToolCalled("1", "end_call"),
                 ev.ToolCalled("2", "other"),
+                ev.ToolCalled("3", "transfer_call", {"to": "sales"}),
+                ev.ToolCalled("4", "look_up"),
+                ev.ToolFinished("3", {"error": "busy"}),
+                ev.ToolFinished("4", {"found": 1}),
+                ev.ToolCancelled(("3", "4")),
             ]
         ),
         gap=st.floats(0, 20),
@@ -399,7 +531,7 @@ class AnyCall(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Left alone, every call that is not being dialled comes to its end."""
         if self.story.core.leg not in {Leg.DIALLING, Leg.RINGING}:
-            for _ in range(int(RULES.max_duration_s + c.SETUP_LIMIT_S + c.GOODBYE_LIMIT_S)):
+            for _ in range(int(RULES.max_duration_s + rules.SETUP_LIMIT_S + rules.GOODBYE_LIMIT_S)):
                 self.story.pass_time(1)
                 if self.story.opening and self.story.outcome is None:
                     self.story.tell(ev.LiveFailed(self.story.opening, Fault(Stage.SETUP, 0)))

@@ -196,7 +196,7 @@ def test_an_answer_that_breaks_off_is_owed() -> None:
     talk.desk.drained(talk.now)
     assert talk.pass_time(2.5) == [ev.Prompt(PROMPTS.answer_now)]
     talk.answer()
-    talk.desk.generation_done(talk.now)
+    talk.tell(ev.GenerationDone())
     talk.desk.drained(talk.now)
     assert talk.pass_time(9) == []
 

@@ -38,6 +38,8 @@ CASES: list[tuple[str, dict[str, Any], list[Any]]] = [
         [ev.ToolCalled("7", "end_call", {"a": 1}), ev.ToolCalled("", "", {})],
     ),
     ("no tool call", {"tool_call": {}}, []),
+    ("calls taken back", {"tool_call_cancellation": {"ids": ["7", "8"]}}, [ev.ToolCancelled(("7", "8"))]),
+    ("nothing taken back", {"tool_call_cancellation": {}}, [ev.ToolCancelled(())]),
     (
         "usage",
         {

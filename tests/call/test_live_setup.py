@@ -8,6 +8,7 @@ import pytest
 
 from cluster.call.live_setup import live_config
 from cluster.profiles import AudioOptions, Profile
+from cluster.tools import HttpTool
 
 
 def profile(**fields: Any) -> Profile:
@@ -39,6 +40,34 @@ def test_what_a_profile_says_is_in_the_setup() -> None:
 def test_options_that_only_some_models_take(fields: dict[str, Any], key: str, value: Any) -> None:
     """They are sent where the profile has them, and left out otherwise."""
     assert live_config(profile(**fields)).model_dump(exclude_none=True, mode="json").get(key) == value
+
+
+TOOL = HttpTool(
+    name="look_up",
+    description="Find an order.",
+    parameters={"type": "object", "properties": {"order": {"type": "integer"}}},
+    url="https://shop.example.com",
+    blocking=True,
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "behaviors"),
+    [
+        ("gemini-3.8-live", ["NON_BLOCKING", "BLOCKING"]),
+        ("gemini-3.1-flash-live-preview", [None, None]),
+        ("gemini-3.8-live-extended-thinking", ["NON_BLOCKING", "NON_BLOCKING"]),
+    ],
+)
+def test_tools_are_declared_as_the_model_takes_them(model: str, behaviors: list[str | None]) -> None:
+    """Whether it waits is said only where there is a choice to make; a number to dial is never said."""
+    wish = profile(model=model, tools=("transfer_call", TOOL), transfer={"sales": "tel:+15551230002"})
+    setup = live_config(wish).model_dump(exclude_none=True, mode="json")
+    transfer, look_up = setup["tools"][0]["function_declarations"]
+    assert [transfer.get("behavior"), look_up.get("behavior")] == behaviors
+    assert transfer["parameters_json_schema"]["properties"]["to"]["enum"] == ["sales"]
+    assert look_up["parameters_json_schema"] == TOOL.parameters
+    assert "+1555" not in str(setup)
 
 
 def test_a_profile_that_is_not_to_be_interrupted() -> None:

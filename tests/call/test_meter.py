@@ -17,7 +17,12 @@ from cluster.messages import Usage
 
 VOICE = Audio(b"\0" * 48_000, 24_000)
 """One second."""
-DONE, TOOL, CUT, LOST = ev.TurnDone(), ev.ToolCalled("1", "look_up", {}), BargeIn(), Broken(faults.Fault(faults.Stage.SESSION, 1006))
+DONE, TOOL, CUT, LOST = (
+    ev.TurnDone(),
+    ev.ToolCalled("1", "look_up", {}),
+    BargeIn(),
+    Broken(faults.Fault(faults.Stage.SESSION, 1006)),
+)
 
 
 def used(prompt: int, response: int = 5) -> UsageReport:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from cluster import outcome as o
 from cluster.call.phone import DIAL_TRIES
 from cluster.call.room import RoomLink
 from cluster.call.slot import CallSlot
+from cluster.local.carrier.record import Ending
 from cluster.local.live import LiveEndpoint
 from cluster.local.livekit_server import LivekitServer
 from cluster.messages import Assignment, CallEvent, CallRequest, Direction, Renewal, Verdict
@@ -25,7 +27,8 @@ from cluster.outcome import Outcome
 from cluster.settings import Settings, load_settings
 from tests.fixtures.local import Exchange, room_name
 from tests.fixtures.web_caller import WebCaller
-from tests.local.live_line import scenario, scripted
+from tests.fixtures.web_service import Service
+from tests.local.live_line import SCENARIO, scenario, scripted
 
 PROFILE = {"instructions": "You are a baker.", "limits": {"idle_reminder_s": 30, "silence_s": 60}}
 SECRET = "lamb-" * 3
@@ -427,3 +430,65 @@ async def test_a_dial_that_reached_nobody_is_repeated_and_one_that_rang_is_not(r
             await at.slot.start(at.assignment(room_name(), direction=Direction.OUTBOUND, to=number))
             await at.slot.wait()
             assert sum(log.number == number for log in exchange.carrier.calls) == tries
+
+
+BOOK = {
+    "name": "book",
+    "description": "Book a table.",
+    "parameters": {"type": "object", "properties": {"party_of": {"type": "integer"}}, "required": ["party_of"]},
+    "allow_private": True,
+}
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+async def test_the_model_calls_a_web_service_and_speaks_about_its_answer(
+    rig: Rigs, service: Service, *, blocking: bool
+) -> None:
+    """From the words of the caller to a request, and from its result to the agent's voice."""
+    tool = BOOK | {"url": f"http://127.0.0.1:{service.port}/tables", "blocking": blocking}
+    async with LiveEndpoint(scripted("Book a table.", "Goodbye.")) as endpoint:
+        at = await rig(endpoint, tools=["end_call", tool])
+        room = room_name()
+        caller = await at.caller(room)
+        await at.slot.start(at.assignment(room))
+        await at.desk.until_line("agent")
+        await caller.say("Book a table.")
+        await at.desk.until(lambda e: e.kind == "line" and e.fields["text"] == "It is booked.")
+        await caller.say("Goodbye.")
+        assert (await at.slot.wait()).outcome == o.AGENT_ENDED
+        assert [json.loads(body) for _, body in service.asked] == [{"party_of": 2}]
+
+
+@pytest.mark.parametrize(("digits", "outcome"), [("0183", o.TRANSFERRED), ("0486", o.HUNG_UP_BY_API)])
+async def test_a_phone_is_transferred_or_stays_with_the_agent(
+    rig: Rigs, exchange: Exchange, digits: str, outcome: Outcome
+) -> None:
+    """The other side answers after six seconds, or is busy and the model is told."""
+    wish = {"contains": "nothing was heard", "call": {"tool": "transfer_call", "args": {"to": "sales"}}}
+    agents = [SCENARIO["agents"][0] | {"prompts": [wish | {"after_tool": "Nobody is there."}]}]
+    limits = {"idle_reminder_s": 0.5, "silence_s": 60}
+    async with LiveEndpoint(scenario(agents=agents)) as endpoint:
+        transfer = {"sales": f"tel:+1415555{digits}"}
+        at = await rig(endpoint, exchange=exchange, tools=["transfer_call"], transfer=transfer, limits=limits)
+        await at.slot.prepare("baker")
+        await at.slot.start(at.assignment(room_name(), direction=Direction.OUTBOUND, to="+14155550204"))
+        if outcome != o.TRANSFERRED:
+            await at.desk.until(lambda e: e.kind == "line" and e.fields["text"] == "Nobody is there.")
+            at.slot.hang_up(outcome)
+        assert (await at.slot.wait()).outcome == outcome
+        (log,) = exchange.carrier.calls
+        assert (log.ending is Ending.TRANSFERRED) == (outcome == o.TRANSFERRED)
+
+
+async def test_the_model_presses_keys_that_the_other_side_hears(rig: Rigs, exchange: Exchange) -> None:
+    """As tones of the telephone, in order."""
+    wish = {"contains": "nothing was heard", "call": {"tool": "send_dtmf", "args": {"digits": "1w2#"}}}
+    agents = [SCENARIO["agents"][0] | {"prompts": [wish]}]
+    limits = {"idle_reminder_s": 0.5, "silence_s": 60}
+    async with LiveEndpoint(scenario(agents=agents)) as endpoint:
+        at = await rig(endpoint, exchange=exchange, tools=["send_dtmf"], limits=limits)
+        await at.slot.start(at.assignment(room_name(), direction=Direction.OUTBOUND, to="+14155550204"))
+        await at.desk.until(lambda e: e.kind == "tool" and e.fields["state"] == "answered")
+        at.slot.hang_up(o.HUNG_UP_BY_API)
+        await at.slot.wait()
+        assert exchange.carrier.calls[0].digits_heard == "12#"
