@@ -243,4 +243,5 @@ class LiveDesk:
         return effects
 
     def _fault(self, fault: object, connection: int) -> ev.Note:
-        return ev.Note("fault", {"what": "live", "detail": str(fault), "connection": connection})
+        serving = connection == self.continuity.current
+        return ev.Note("fault", {"what": "live", "detail": str(fault), "connection": connection, "serving": serving})

@@ -59,6 +59,7 @@ class LiveLink:
         self._serving = 0
         self._tape = CallerTape(INPUT_HZ, TAPE_MAX_MS)
         self._held = UplinkQueue(frame_ms=20, max_ms=TAPE_MAX_MS)
+        self._closing: set[asyncio.Task[None]] = set()
         self._holding = False
         self._postponed: list[ev.Prompt] = []
 
@@ -111,7 +112,9 @@ class LiveLink:
         if self._serving == connection:
             self._serving = 0
         if (session := self._sessions.pop(connection, None)) is not None:
-            self._tasks.create_task(self._close(connection, session))
+            closing = self._tasks.create_task(self._close(connection, session))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     async def _close(self, connection: int, session: LiveSession) -> None:
         await session.aclose()
@@ -148,6 +151,9 @@ class LiveLink:
 
     async def _open(self, wish: ev.OpenLive) -> None:
         target = self._targets[wish.target]
+        if wish.handle and self._closing:
+            # The service refuses to resume a conversation while its old connection is open.
+            await asyncio.wait(self._closing)
         try:
             session = await self._opener(wish.target, wish.handle)
         except LiveUnavailable as error:

@@ -85,11 +85,20 @@ class Tally:
     asked_again: int = 0
     """The model had lost its answer and said so."""
     forgotten: int = 0
-    rotations_gap_ms: list[float] = field(default_factory=list)
-    silence_ms: list[float] = field(default_factory=list)
-    """After an abrupt end that the caller could notice, until the agent was audible again."""
+    rotation_gap_ms: list[float] = field(default_factory=list)
+    """How long no connection served, where one was replaced as planned."""
+    audible_ms: list[float] = field(default_factory=list)
+    """From an abrupt end, or the end of the words that it fell into, until the agent was heard (again)."""
+    stalls: Counter[str] = field(default_factory=Counter)
+    """What was tried against silence."""
     faults: Counter[str] = field(default_factory=Counter)
     records: list[CallRecord] = field(default_factory=list)
+
+    @property
+    def tokens(self) -> int:
+        """All tokens that the service told us of."""
+        usages = [record.usage for record in self.records]
+        return sum(u.text_in + u.audio_in + u.text_out + u.audio_out - u.estimated_tokens for u in usages)
 
     def p95(self, values: list[float]) -> float:
         """The 95th percentile; 0 of nothing."""
@@ -163,6 +172,8 @@ class _Talk:
     running: asyncio.Task[CallRecord]
     tally: Tally
     began: float = field(default_factory=time.monotonic)
+    said: list[tuple[float, float]] = field(default_factory=list)
+    """When the caller spoke."""
 
     async def hold(self, rounds: int) -> None:
         """Plant a fact, ask around, ask for the fact, say goodbye."""
@@ -197,7 +208,9 @@ class _Talk:
         return False
 
     async def _say(self, text: str) -> float:
+        began = time.monotonic()
         said: float = await self.line.parts["line"].caller.say(speech(text))
+        self.said.append((began, said))
         return said
 
     def _agent_was_heard(self, since: float) -> bool:
@@ -226,12 +239,20 @@ class _Talk:
         return True
 
     def measure(self) -> None:
-        """The gaps that the caller could notice, from the call's own timeline."""
+        """What the caller could notice, from the call's own timeline and the line."""
         for event in self.upstream.events:
-            if event.kind == "live" and event.fields.get("state") == "switched":
-                (self.tally.rotations_gap_ms if event.fields["planned"] else self.tally.silence_ms).append(
-                    event.fields["gap_ms"]
-                )
+            if event.kind == "live" and event.fields.get("planned"):
+                self.tally.rotation_gap_ms.append(event.fields["gap_ms"])
+            elif event.kind == "fault" and event.fields["what"] == "stall":
+                self.tally.stalls[event.fields["cure"]] += 1
+            elif event.kind == "fault" and event.fields.get("serving"):
+                self._measure_break(self.began + event.at_s)
+
+    def _measure_break(self, at: float) -> None:
+        since = next((end for start, end in self.said if start <= at <= end), at)
+        heard = [begun for begun in self.line.parts["voice"].heard_at if begun >= since]
+        if heard:
+            self.tally.audible_ms.append((heard[0] - since) * 1000)
 
 
 def _assignment(number: int) -> Assignment:
