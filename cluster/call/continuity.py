@@ -178,15 +178,11 @@ class Continuity:
         """Do what is due at `now`."""
         effects: list[ev.Effect] = []
         for timer in [timer for timer, at in self._timers.items() if at <= now]:
-            if self._timers.pop(timer, None) is None:
-                continue
-            match timer:
-                case _Timer.ROTATE:
-                    effects += self.going_away(NOTICE_S + MARGIN_S, now)
-                case _Timer.FORCE:
-                    effects += self._force(now)
-                case _Timer.RETRY:
-                    effects += self._retry(now)
+            self._timers.pop(timer, None)
+            if timer is _Timer.ROTATE:
+                effects += self.going_away(NOTICE_S + MARGIN_S, now)
+            else:
+                effects += self._force(now) if timer is _Timer.FORCE else self._retry(now)
         return effects
 
     def _retry(self, now: float) -> list[ev.Effect]:

@@ -181,8 +181,6 @@ class CallCore:
         self.detail = f"the Live session could not be {'kept' if self._was_connected else 'opened'}: {why}"
         self._note("live", state=Live.GONE.value)
         self.desk.stop()
-        if self.phase is Phase.CLOSING:
-            return
         self._move_phase(PhaseEvent.CLOSE)
         self._ending = outcome
         if self.leg in {Leg.IDLE, Leg.DIALLING} and not self._rules.inbound:

@@ -47,6 +47,8 @@ class LiveDesk:
         self._speak_first = False
         self._served = False
         self._unanswered = False
+        self._was_owed = False
+        """Something was owed when the connection broke."""
         self._caller_since: float | None = None
         self._interrupted = False
         self._tools = 0
@@ -213,9 +215,10 @@ class LiveDesk:
                 added += self._bring_up_to_date(effect, now)
                 self._served = True
         if self.state is Live.RESUMING and self._served and self._talking:
-            was_owed = self._unanswered or self._stalls.owed or self._reply is _Reply.COMING
+            self._was_owed = self._was_owed or self._stalls.owed
             self._stalls.excuse()
-            if was_owed and self._filler_at is None:
+            somebody_waits = self._unanswered or self._was_owed or self._reply is _Reply.COMING
+            if somebody_waits and self._filler_at is None:
                 self._filler_at = now + FILLER_AFTER_S
         return added
 
@@ -238,8 +241,9 @@ class LiveDesk:
             effects.append(ev.Prompt(text if switch.resumed else self._prompts.again(text), respond=respond))
         if switch.replay and (self._unanswered or self._caller_since is not None):
             effects.append(ev.Replay())
-        if cut or self._unanswered:
+        if cut or self._unanswered or self._was_owed:
             self._stalls.owe(now)
+        self._was_owed = False
         return effects
 
     def _fault(self, fault: object, connection: int) -> ev.Note:

@@ -260,3 +260,14 @@ def test_a_forced_rotation_that_failed_is_forced_again() -> None:
     plan.failed(2, DOWN, 12.1)
     assert plan.tick(12.1 + c.ROTATE_AGAIN_S) == [ev.OpenLive(3, 0, "h1")]
     assert plan.tick(99.0) == []
+
+
+def test_timers_that_are_due_together_do_not_disturb_each_other() -> None:
+    """A swap that is made takes the timers of the rest with it."""
+    plan = serving(ContinuityRules(models=("a",), rotate_after_s=20))
+    plan.turn(Moment.AGENT, 9.0)
+    plan.going_away(5, 10.0)
+    plan.tick(12.0)
+    plan.failed(2, DOWN, 12.1)
+    plan.going_away(0.0, 14.1)
+    assert plan.tick(14.1) == [ev.OpenLive(3, 0, "h1")]

@@ -414,6 +414,42 @@ def test_setting_up_has_a_limit(events: list[ev.Event], expected: Outcome) -> No
     assert story.outcome == expected
 
 
+def test_a_session_lost_while_the_phone_rings_is_replaced_and_nothing_is_said_yet() -> None:
+    """The opening comes once somebody listens."""
+    story = Story()
+    story.tell(ev.PhoneRinging(), ev.LiveOpened(1), ev.LiveBroke(1, Fault(Stage.SESSION, 1006)))
+    assert story.tell(ev.LiveOpened(2)) == []
+    assert story.tell(ev.PhoneAnswered()) == [ev.Prompt(PROMPTS.opening())]
+
+
+def test_a_new_connection_is_told_of_a_goodbye_under_way() -> None:
+    """It resumes a conversation in which nobody spoke of an end."""
+    story = Story().talking()
+    story.tell(ev.AgentAudio(100), ev.TurnDone(), ev.PlayoutDrained(), ev.Resumable("handle"))
+    story.tell(ev.WindDown(o.MAX_COST), ev.LiveBroke(1, Fault(Stage.SESSION, 1006)))
+    assert story.tell(ev.LiveOpened(2)) == [ev.Prompt(PROMPTS.time_is_up)]
+    story.tell(ev.AgentAudio(100), ev.TurnDone(), ev.LiveBroke(2, Fault(Stage.SESSION, 1006)))
+    assert ev.Prompt(PROMPTS.time_is_up) not in story.tell(ev.LiveOpened(3))
+
+
+def test_an_answer_of_silence_leaves_the_floor_free() -> None:
+    """Nothing of it is heard, so the next sound is the answer whose delay counts."""
+    story = Story().talking()
+    assert story.tell(ev.AgentAudio(1_200, rms=2.0)) == [ev.Silence(), ev.Prompt(PROMPTS.answer_now)]
+    story.tell(ev.AgentAudio(100))
+    assert story.core.floor.agent_speaking
+
+
+def test_a_call_whose_model_stays_mute_ends_with_an_apology() -> None:
+    """Everything was tried."""
+    story = Story().talking()
+    for connection in (2, 3):
+        story.pass_time(5.0 if connection == 2 else 2.5)
+        story.tell(ev.LiveOpened(connection))
+    assert story.pass_time(2.5) == [ev.SayUnavailable()]
+    assert "could not be kept: mute" in story.core.detail
+
+
 def test_a_second_setup_of_the_same_connection_changes_nothing() -> None:
     """Only the connection that is awaited takes over; any other is closed."""
     story = Story().talking()

@@ -56,6 +56,7 @@ CASES: list[tuple[str, dict[str, Any], list[Any]]] = [
         },
         [UsageReport(12, {"AUDIO": 11}, 5, {"AUDIO": 5}, thoughts=2)],
     ),
+    ("the whole answer was sent", {"server_content": {"generation_complete": True}}, [ev.GenerationDone()]),
     ("a handle", {"session_resumption_update": {"resumable": True, "new_handle": "h"}}, [ev.Resumable("h")]),
     ("no handle while generating", {"session_resumption_update": {"resumable": False, "new_handle": ""}}, []),
     ("goAway", {"go_away": {"time_left": "50s"}}, [ev.GoingAway(50.0)]),

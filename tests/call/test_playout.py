@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.call.playout import PlayoutQueue, UplinkQueue, duration_ms
+from cluster.call.playout import CallerTape, PlayoutQueue, UplinkQueue, duration_ms
 
 
 def test_a_reply_is_played_in_order_and_whole() -> None:
@@ -71,3 +71,22 @@ def test_a_stalled_uplink_keeps_the_newest() -> None:
 def test_durations_are_of_16_bit_mono() -> None:
     """Two bytes a sample."""
     assert duration_ms(1_920, 24_000) == 40
+
+
+def test_the_tape_keeps_a_lead_until_somebody_speaks_and_then_everything() -> None:
+    """So that a word keeps its beginning, and a long silence does not fill it."""
+    tape = CallerTape(16_000, max_ms=1_000, lead_ms=100)
+    frame = bytes(2 * 16 * 50)
+    for _ in range(10):
+        tape.put(frame)
+    assert len(tape.recorded()) == 2 * len(frame)
+    tape.keep()
+    for _ in range(5):
+        tape.put(frame)
+    assert len(tape.recorded()) == 7 * len(frame)
+    for _ in range(50):
+        tape.put(frame)
+    assert len(tape.recorded()) == 20 * len(frame)
+    tape.settle()
+    tape.put(frame)
+    assert len(tape.recorded()) == 2 * len(frame)

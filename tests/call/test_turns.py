@@ -77,3 +77,27 @@ def test_the_floor_follows_a_noisy_line() -> None:
         meter.feed(140, n * 0.04)
     assert meter.feed(300, 9.0) is None
     assert not meter.speaking
+
+
+def test_a_new_session_is_told_the_newest_part_of_a_long_conversation() -> None:
+    """Whole lines, up to a limit, with the turn that is not complete."""
+    turns = Turns(started_at=0.0)
+    for number in range(5):
+        turns.caller_text(f"{number} " + "x" * 4_000, float(number))
+        turns.close()
+    turns.agent_text("Well,", 9.0)
+    assert [line.text[0] for line in turns.everything()] == ["3", "4", "W"]
+
+
+def test_what_was_said_since_the_mark() -> None:
+    """The server can restore the rest."""
+    turns = Turns(started_at=0.0)
+    assert not turns.agent_has_spoken
+    turns.caller_text("Hello.", 1.0)
+    turns.close()
+    turns.mark()
+    turns.agent_text("Good morning.", 2.0)
+    turns.close()
+    turns.caller_text("What", 3.0)
+    assert [line.text for line in turns.since_mark()] == ["Good morning.", "What"]
+    assert turns.agent_has_spoken
