@@ -80,6 +80,10 @@ class AudioOptions(Part):
     """`low` keeps a turn open for up to 30 s on a noisy telephone line."""
     interruptible: bool = True
     """Whether the caller can speak over the agent."""
+    backchannels: bool = False
+    """Short words over the agent ("mhm", "yes") do not stop it; it stops once the caller goes on speaking."""
+    echo_guard: bool = False
+    """For lines that send the agent's own voice back: while it speaks, what is much weaker is not passed on."""
     recording: RecordingOptions | None = None
 
 

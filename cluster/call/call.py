@@ -22,6 +22,7 @@ from cluster.call import events as ev
 from cluster.call.account import Account
 from cluster.call.continuity import ContinuityRules
 from cluster.call.core import CallCore
+from cluster.call.echo import EchoGuard
 from cluster.call.line import CallerLine, rms
 from cluster.call.live_link import LiveLink, Opener
 from cluster.call.live_messages import Audio, BargeIn
@@ -113,6 +114,7 @@ class PhoneCall:
         self._link = media.room(self.feed, self._evicted)
         self._voice = media.voice(lambda: self.feed(ev.PlayoutDrained()), self._on_played)
         self._line = media.line(self._on_caller_pcm, self.feed)
+        self._echo = EchoGuard() if profile.audio.echo_guard else None
         recording = profile.audio.recording
         self._recorder = Recorder(recording.url, self._request.call_id) if recording and recording.enabled else None
         self._tasks = asyncio.TaskGroup()
@@ -278,20 +280,28 @@ class PhoneCall:
                 else:
                     self.feed(ev.AgentAudio(ms, rms(np.frombuffer(pcm, np.int16))))
             case BargeIn():
-                unheard_ms = self._voice.clear()
-                if self._recorder:
-                    self._recorder.silence_agent()
-                self.feed(ev.Interrupted(unheard_ms))
+                self._stop_agent()
             case _:
                 self.feed(message)
 
+    def _stop_agent(self) -> None:
+        unheard_ms = self._voice.clear()
+        if self._recorder:
+            self._recorder.silence_agent()
+        self.feed(ev.Interrupted(unheard_ms))
+
     def _on_caller_pcm(self, pcm: bytes) -> None:
         if self._core.answered_at is not None:
-            self._live.send_audio(pcm)
+            self._live.send_audio(bytes(len(pcm)) if self._is_echo(pcm) else pcm)
         if self._recorder:
             self._recorder.caller(pcm)
 
+    def _is_echo(self, pcm: bytes) -> bool:
+        return self._echo is not None and self._echo.is_echo(rms(np.frombuffer(pcm, np.int16)), time.monotonic())
+
     def _on_played(self, pcm: bytes, rate_hz: int) -> None:
+        if self._echo is not None:
+            self._echo.played(rms(np.frombuffer(pcm, np.int16)), time.monotonic())
         if self._recorder:
             self._recorder.agent(pcm, rate_hz)
 
@@ -318,7 +328,7 @@ class PhoneCall:
             case ev.Finish(outcome):
                 self._outcome = outcome
                 self._over.set()
-            case ev.Silence() | ev.SayFiller() | ev.SayUnavailable():
+            case ev.Silence() | ev.StopAgent() | ev.SayFiller() | ev.SayUnavailable():
                 self._speak_without_model(effect)
             case ev.LiveGone():
                 pass  # the core has drawn the conclusions
@@ -329,6 +339,8 @@ class PhoneCall:
         match effect:
             case ev.Silence():
                 self._voice.clear()
+            case ev.StopAgent():
+                self._stop_agent()
             case ev.SayFiller():
                 self._voice.put(*recorded(FILLER))
             case ev.SayUnavailable():
@@ -363,6 +375,7 @@ def _rules(assignment: Assignment, profile: Profile, model: Model, settings: Set
         speak_first=profile.greeting.mode == "speak-first",
         inbound=assignment.request.direction is Direction.INBOUND,
         toolbox=toolbox(profile.tools, profile.transfer, model),
+        backchannels=profile.audio.backchannels,
         answer_within_s=limits.answer_within_s,
         live=ContinuityRules(
             models=tuple(target.model for target in profile.targets()),

@@ -14,19 +14,11 @@ from typing import Any, ClassVar
 
 from cluster import outcome as o
 from cluster.call import events as ev
+from cluster.call import rules as limits
 from cluster.call.floor import Floor, Measured
 from cluster.call.live_desk import LiveDesk
 from cluster.call.prompts import Prompts
-from cluster.call.rules import (
-    AFTER_TOOL_QUIET_S,
-    GOODBYE_LIMIT_S,
-    SETUP_LIMIT_S,
-    TAIL_S,
-    TRANSFER_NEWS_S,
-    WRAP_UP_S,
-    Rules,
-    Timer,
-)
+from cluster.call.rules import Patience, Rules, Timer
 from cluster.call.states import LEG, PHASE, Leg, LegEvent, Live, Phase, PhaseEvent
 from cluster.call.tools import ToolDesk
 from cluster.call.turns import Turns
@@ -51,14 +43,14 @@ class CallCore:
         self.floor = Floor()
         self.answered_at: float | None = None
         self.detail = ""
-        self._timers: dict[Timer, float] = {Timer.SETUP: now + SETUP_LIMIT_S}
+        self._timers: dict[Timer, float] = {Timer.SETUP: now + limits.SETUP_LIMIT_S}
         self._effects: list[ev.Effect] = []
         self._ending: Outcome | None = None
         self._goodbye_done = False
-        self._reminders = 0
-        self._quiet_s = 0.0
+        self._patience = Patience(rules)
         self._was_connected = False
         self._line_is_wanted = False
+        self._turn_is_cut = False
 
     @property
     def live(self) -> Live:
@@ -137,7 +129,7 @@ class CallCore:
         # A goodbye under way is how the call ended, even if the caller put the phone down first.
         self._ending = self._ending or outcome
         if self.tools.is_running(TRANSFER_CALL):
-            self._timers = {Timer.TRANSFER: now + TRANSFER_NEWS_S}
+            self._timers = {Timer.TRANSFER: now + limits.TRANSFER_NEWS_S}
         else:
             self._finish(self._ending)
 
@@ -189,7 +181,7 @@ class CallCore:
         self.floor.agent_speaking = True
         self._goodbye_done = True
         self._effects.append(ev.SayUnavailable())
-        self._timers = {Timer.GOODBYE: now + GOODBYE_LIMIT_S}
+        self._timers = {Timer.GOODBYE: now + limits.GOODBYE_LIMIT_S}
 
     def _connect(self, now: float) -> None:
         serves = self.live in {Live.READY, Live.ROTATING}
@@ -199,7 +191,7 @@ class CallCore:
         self._move_phase(PhaseEvent.CONNECTED)
         max_s = self._rules.max_duration_s
         self._timers = {
-            Timer.WRAP_UP: now + max(max_s - WRAP_UP_S, max_s / 2),
+            Timer.WRAP_UP: now + max(max_s - limits.WRAP_UP_S, max_s / 2),
             Timer.HARD_END: now + max_s,
         }
         self._effects.append(ev.Prompt(self._prompts.opening(), respond=self._rules.speak_first))
@@ -210,6 +202,9 @@ class CallCore:
     # Speech.
 
     def _on_agent_audio(self, event: ev.AgentAudio, now: float) -> None:
+        if self._turn_is_cut:
+            self._effects.append(ev.Silence())
+            return
         self.turns.agent_audio(event.ms)
         self._follow(self.desk.agent_audio(event.ms, event.rms, now), now)
         for timer in (Timer.IDLE, Timer.TAIL):
@@ -220,15 +215,16 @@ class CallCore:
         self.floor.agent_speaking = False
         self._follow(self.desk.drained(now), now)
         if self.phase is Phase.CLOSING:
-            self._timers[Timer.TAIL] = now + (TAIL_S if self._goodbye_done else AFTER_TOOL_QUIET_S)
+            self._timers[Timer.TAIL] = now + (limits.TAIL_S if self._goodbye_done else limits.AFTER_TOOL_QUIET_S)
         elif self.phase is Phase.WRAPPING_UP and self._goodbye_done:
             self._close(self._ending or o.AGENT_ENDED, now)
         elif not self.floor.caller_speaking:
             self._listen(now)
 
     def _on_agent_text(self, event: ev.AgentText, now: float) -> None:
-        self.turns.agent_text(event.text, now)
-        self._note("speaking", who="agent", text=event.text)
+        if not self._turn_is_cut:
+            self.turns.agent_text(event.text, now)
+            self._note("speaking", who="agent", text=event.text)
 
     def _on_caller_text(self, event: ev.CallerText, now: float) -> None:
         self.turns.caller_text(event.text, now)
@@ -242,9 +238,10 @@ class CallCore:
         self._add_lines(self.turns.cut(event.unheard_ms))
         self._follow(self.desk.interrupted(now), now)
         if self.phase is Phase.CLOSING:
-            self._timers[Timer.TAIL] = now + AFTER_TOOL_QUIET_S
+            self._timers[Timer.TAIL] = now + limits.AFTER_TOOL_QUIET_S
 
     def _on_turn_done(self, _event: ev.Event, now: float) -> None:
+        self._turn_is_cut = False
         self._add_lines(self.turns.close())
         self._follow(self.desk.turn_done(now), now)
         if self.phase in {Phase.WRAPPING_UP, Phase.CLOSING}:
@@ -259,10 +256,13 @@ class CallCore:
     def _on_caller_spoke(self, _event: ev.Event, now: float) -> None:
         self.floor.caller_began(now)
         self._caller_active()
+        if self._rules.backchannels and self.floor.agent_speaking:
+            self._timers[Timer.BARGE_IN] = now + limits.BACKCHANNEL_S
         self._follow(self.desk.caller_spoke(now), now)
 
     def _on_caller_paused(self, event: ev.CallerPaused, now: float) -> None:
         ended_at = now - event.ago_s
+        self._timers.pop(Timer.BARGE_IN, None)
         self.floor.caller_ended(ended_at)
         self._follow(self.desk.caller_paused(ended_at, now, agent_is_heard=self.floor.agent_speaking), now)
         if not self.floor.agent_speaking and self.phase is Phase.TALKING:
@@ -270,8 +270,7 @@ class CallCore:
 
     def _caller_active(self) -> None:
         self._timers.pop(Timer.IDLE, None)
-        self._reminders = 0
-        self._quiet_s = 0.0
+        self._patience.renew()
 
     def _listen(self, now: float) -> None:
         if self.phase is Phase.TALKING:
@@ -314,15 +313,17 @@ class CallCore:
         self._effects.append(ev.Prompt(text))
         self._timers.pop(Timer.IDLE, None)
         self._timers.pop(Timer.WRAP_UP, None)
-        self._timers[Timer.HARD_END] = min(self._timers.get(Timer.HARD_END, now + WRAP_UP_S), now + WRAP_UP_S)
+        self._timers[Timer.HARD_END] = min(
+            self._timers.get(Timer.HARD_END, now + limits.WRAP_UP_S), now + limits.WRAP_UP_S
+        )
 
     def _close(self, outcome: Outcome, now: float) -> None:
         self._move_phase(PhaseEvent.CLOSE)
         self._ending = outcome
         self.desk.stop()
-        self._timers = {Timer.GOODBYE: now + GOODBYE_LIMIT_S}
+        self._timers = {Timer.GOODBYE: now + limits.GOODBYE_LIMIT_S}
         if not self.floor.agent_speaking:
-            self._timers[Timer.TAIL] = now + (TAIL_S if self._goodbye_done else AFTER_TOOL_QUIET_S)
+            self._timers[Timer.TAIL] = now + (limits.TAIL_S if self._goodbye_done else limits.AFTER_TOOL_QUIET_S)
 
     def _finish(self, outcome: Outcome) -> None:
         self._add_lines(self.turns.close())
@@ -331,6 +332,12 @@ class CallCore:
         self._effects.append(ev.Finish(outcome))
 
     # Timers.
+
+    def _caller_takes_the_floor(self, _now: float) -> None:
+        """The model does not know that it was interrupted: the rest of its turn is not played."""
+        if self.floor.agent_speaking:
+            self._turn_is_cut = True
+            self._effects.append(ev.StopAgent())
 
     def _setup_took_too_long(self, now: float) -> None:
         if self.live in {Live.CONNECTING, Live.RESUMING}:
@@ -344,15 +351,12 @@ class CallCore:
     def _quiet_for_too_long(self, now: float) -> None:
         if self.live is Live.RESUMING or self.tools.running:
             self._listen(now)
-            return
-        self._quiet_s += self._rules.idle_reminder_s
-        if self._reminders >= self._rules.idle_reminders or self._quiet_s >= self._rules.silence_s:
+        elif self._patience.runs_out():
             self._wrap_up(o.SILENCE, self._prompts.nobody_there, now)
-            return
-        self._reminders += 1
-        self._note("idle", reminder=self._reminders)
-        self._effects.append(ev.Prompt(self._prompts.still_there))
-        self._listen(now)
+        else:
+            self._note("idle", reminder=self._patience.reminders)
+            self._effects.append(ev.Prompt(self._prompts.still_there))
+            self._listen(now)
 
     def _end_now(self, _now: float) -> None:
         self._finish(self._ending or o.MAX_DURATION)
@@ -391,5 +395,6 @@ class CallCore:
         Timer.IDLE: _quiet_for_too_long,
         Timer.GOODBYE: _end_now,
         Timer.TAIL: _end_now,
+        Timer.BARGE_IN: _caller_takes_the_floor,
         Timer.TRANSFER: _end_now,
     }

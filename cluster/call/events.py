@@ -254,6 +254,11 @@ class Silence:
 
 
 @dataclass(frozen=True, slots=True)
+class StopAgent:
+    """The caller wants the floor: drop the agent's queued audio, and tell how much of it there was (`Interrupted`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class SayFiller:
     """Play the recorded sentence that asks the caller for a moment of patience."""
 
@@ -327,7 +332,7 @@ class Finish:
 
 LiveEffect = OpenLive | SwitchLive | DropLive | Replay | Settled | Prompt | AnswerTool | HoldInput
 """What the Live connections do."""
-VoiceEffect = Silence | SayFiller | SayUnavailable
+VoiceEffect = Silence | StopAgent | SayFiller | SayUnavailable
 """What the agent's voice does without a model."""
 ToolEffect = RunTool | CancelTool
 """What the runner of tools does."""

@@ -49,7 +49,7 @@ def live_config(profile: Profile, handle: str = "") -> types.LiveConnectConfig:
             ),
             activity_handling=(
                 types.ActivityHandling.START_OF_ACTIVITY_INTERRUPTS
-                if audio.interruptible
+                if audio.interruptible and not audio.backchannels
                 else types.ActivityHandling.NO_INTERRUPTION
             ),
         ),

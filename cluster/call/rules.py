@@ -22,6 +22,8 @@ TAIL_S = 0.35
 on loopback) must run empty, or the last word is cut."""
 
 
+BACKCHANNEL_S = 0.7
+"""A sign of attention is shorter; who speaks for longer wants the floor."""
 TRANSFER_NEWS_S = 3.0
 """The phone leaves as it is transferred, and LiveKit's word that it was may come a moment later."""
 
@@ -35,6 +37,7 @@ class Timer(StrEnum):
     IDLE = "idle"
     GOODBYE = "goodbye"
     TAIL = "tail"
+    BARGE_IN = "barge-in"
     TRANSFER = "transfer"
 
 
@@ -49,7 +52,31 @@ class Rules:
     speak_first: bool
     inbound: bool
     """Somebody is calling, and is told why nobody can talk; nobody is dialled to be told so."""
+    backchannels: bool = False
+    """The model is not interrupted by a short word: whether the agent falls silent is decided here."""
     answer_within_s: float = ANSWER_WITHIN_S
     """The caller has spoken and no answer came for so long: see `StallWatch`."""
     live: ContinuityRules = field(default_factory=ContinuityRules)
     toolbox: Toolbox = field(default_factory=lambda: Toolbox(tools={END_CALL: BUILT_IN[END_CALL]}))
+
+
+@dataclass(slots=True)
+class Patience:
+    """How long a silent caller is waited for."""
+
+    rules: Rules
+    reminders: int = 0
+    """How many there were since the caller was last heard."""
+    _quiet_s: float = 0.0
+
+    def renew(self) -> None:
+        """The caller was heard."""
+        self.reminders, self._quiet_s = 0, 0.0
+
+    def runs_out(self) -> bool:
+        """Another `idle_reminder_s` passed in silence; False where the caller is to be asked once more."""
+        self._quiet_s += self.rules.idle_reminder_s
+        if self.reminders >= self.rules.idle_reminders or self._quiet_s >= self.rules.silence_s:
+            return True
+        self.reminders += 1
+        return False

@@ -422,6 +422,22 @@ def test_a_session_lost_while_the_phone_rings_is_replaced_and_nothing_is_said_ye
     assert story.tell(ev.PhoneAnswered()) == [ev.Prompt(PROMPTS.opening())]
 
 
+def test_a_murmur_does_not_stop_the_agent_where_the_profile_says_so() -> None:
+    """Who goes on speaking gets the floor, and the rest of the model's turn is not played."""
+    story = Story(replace(RULES, backchannels=True)).talking()
+    story.tell(ev.AgentAudio(3_000), ev.AgentText("one two three four"), ev.CallerSpoke())
+    assert story.tell(ev.CallerPaused(0.2), after_s=0.5) == []
+    story.tell(ev.CallerSpoke())
+    assert story.pass_time(rules.BACKCHANNEL_S) == [ev.StopAgent()]
+    story.tell(ev.Interrupted(unheard_ms=1_500))
+    assert story.notes("line") == [{"who": "agent", "text": "one two", "heard": False}]
+    assert story.tell(ev.AgentAudio(500), ev.AgentText("five")) == [ev.Silence()]
+    story.tell(ev.TurnDone(), ev.CallerPaused(0.3), ev.AgentAudio(500), ev.AgentText("Yes?"), ev.TurnDone())
+    assert story.notes("line")[1]["text"] == "Yes?"
+    story.tell(ev.CallerSpoke(), ev.PlayoutDrained())
+    assert story.pass_time(1.0) == []
+
+
 def test_a_new_connection_is_told_of_a_goodbye_under_way() -> None:
     """It resumes a conversation in which nobody spoke of an end."""
     story = Story().talking()

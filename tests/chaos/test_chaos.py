@@ -33,7 +33,7 @@ class Outcomes:
 def outcomes() -> Outcomes:
     """All of them together take as long as the long call."""
 
-    async def hold() -> list[Any]:
+    async def hold() -> Any:
         return await asyncio.gather(
             run(6, 1, FAULTS),
             run(2, 1, ROTATIONS, resume_while_open="allowed"),
