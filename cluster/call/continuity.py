@@ -27,7 +27,7 @@ NOTICE_S: Final = 30.0
 """How long a rotation by our own clock waits for a pause between two turns."""
 RECOVER_WITHIN_S: Final = 12.0
 """A caller who has waited that long with a filler sentence is told the truth."""
-RETRY_S: Final = 0.4
+RETRY_S: Final = 0.1
 """First pause between attempts; doubles, up to the next line, and is spread by half of it either way."""
 RETRY_MAX_S: Final = 3.0
 ROTATE_AGAIN_S: Final = 2.0

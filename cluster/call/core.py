@@ -141,19 +141,18 @@ class CallCore:
         self._follow(self.desk.handle(event, now), now)
 
     def _follow(self, effects: list[ev.Effect], now: float) -> None:
-        """Pass on what the desk wants done, and note where the conversation stands."""
+        """Pass on what the desk wants done, and draw the conclusions."""
         for effect in effects:
+            self._effects.append(effect)
             match effect:
+                case ev.OpenLive(connection) | ev.SwitchLive(connection):
+                    self._note("live", state=self.live.value, connection=connection)
                 case ev.LiveGone(why):
                     self._live_is_gone(why, now)
-                case ev.OpenLive(connection) | ev.SwitchLive(connection):
-                    self._effects.append(effect)
-                    self._note("live", state=self.live.value, connection=connection)
                 case ev.Silence():
-                    self._effects.append(effect)
                     self.floor.agent_speaking = False
-                case _:
-                    self._effects.append(effect)
+                case ev.Settled():
+                    self._add_lines(self.turns.close())
             if isinstance(effect, ev.SwitchLive):
                 self._serve(effect, now)
 

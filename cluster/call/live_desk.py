@@ -46,6 +46,8 @@ class LiveDesk:
         self._stopped = False
         self._speak_first = False
         self._served = False
+        self._knows = 0
+        """How many lines of the transcript the handle of the next connection covers."""
         self._unanswered = False
         self._was_owed = False
         """Something was owed when the connection broke."""
@@ -211,7 +213,9 @@ class LiveDesk:
         added: list[ev.Effect] = []
         for effect in effects:
             added.append(effect)
-            if isinstance(effect, ev.SwitchLive):
+            if isinstance(effect, ev.OpenLive):
+                self._knows = self._turns.marked
+            elif isinstance(effect, ev.SwitchLive):
                 added += self._bring_up_to_date(effect, now)
                 self._served = True
         if self.state is Live.RESUMING and self._served and self._talking:
@@ -233,8 +237,10 @@ class LiveDesk:
         )
         reply, self._reply, self._interrupted = self._reply, _Reply.NONE, False
         cut = reply is _Reply.COMING
-        missed = self._turns.since_mark() if switch.resumed else self._turns.everything()
+        missed = self._turns.since(self._knows) if switch.resumed else self._turns.everything()
         effects: list[ev.Effect] = [note]
+        if reply is _Reply.GENERATED and self._caller_since is None:
+            effects.append(ev.Settled())
         if missed or not switch.resumed:
             text = self._prompts.go_on(missed) if cut else self._prompts.meanwhile(missed)
             respond = cut or (self._speak_first and not self._turns.agent_has_spoken)

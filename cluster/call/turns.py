@@ -38,7 +38,9 @@ class Turns:
     _agent: str = ""
     _agent_at: float = 0.0
     _spoken_ms: float = 0.0
-    _unmarked: int = 0
+    marked: int = 0
+    """How many lines there were at the newest mark."""
+    _added: int = 0
 
     @property
     def agent_has_spoken(self) -> bool:
@@ -47,11 +49,12 @@ class Turns:
 
     def mark(self) -> None:
         """The server can restore the conversation up to here."""
-        self._unmarked = 0
+        self.marked = self._added
 
-    def since_mark(self) -> tuple[Line, ...]:
-        """What was said since, with the turn that is not complete yet."""
-        return (*self.lines[len(self.lines) - self._unmarked :], *self._open())
+    def since(self, mark: int) -> tuple[Line, ...]:
+        """What was said since there were so many lines, with the turn that is not complete yet."""
+        unknown = min(len(self.lines), self._added - mark)
+        return (*self.lines[len(self.lines) - unknown :], *self._open())
 
     def everything(self) -> tuple[Line, ...]:
         """The newest `RECALLED_CHARS` of the whole conversation, with the turn that is not complete yet."""
@@ -106,7 +109,7 @@ class Turns:
         self._caller = self._agent = ""
         self._spoken_ms = 0.0
         self.lines = (self.lines + added)[-MAX_LINES:]
-        self._unmarked = min(len(self.lines), self._unmarked + len(added))
+        self._added += len(added)
         return added
 
 

@@ -28,7 +28,7 @@ PROMPTS = Prompts(greeting="Greet the caller.", variables={"name": "Ana"})
 
 def wanted(effects: list[ev.Effect]) -> list[ev.Effect]:
     """The effects other than notes and the changing of connections."""
-    plumbing = (ev.Note, ev.OpenLive, ev.SwitchLive, ev.DropLive, ev.Settled)
+    plumbing = (ev.Note, ev.LiveGone, ev.OpenLive, ev.SwitchLive, ev.DropLive, ev.Settled)
     return [e for e in effects if not isinstance(e, plumbing)]
 
 

@@ -105,6 +105,33 @@ def test_what_was_answered_since_the_handle_is_told_and_not_answered_again() -> 
     assert "You: At eight." in prompt.text
 
 
+def test_an_answer_that_was_complete_when_the_connection_broke_is_over() -> None:
+    """Its question is not sent again with the next one."""
+    talk = Talk()
+    talk.ask()
+    talk.answer()
+    talk.tell(ev.GenerationDone(), ev.LiveBroke(1, ABORTED))
+    _, settled, prompt = talk.tell(ev.LiveOpened(2))
+    assert settled == ev.Settled()
+    assert isinstance(prompt, ev.Prompt)
+    assert not prompt.respond
+
+
+def test_a_connection_that_was_prepared_before_a_turn_is_told_of_it() -> None:
+    """The old one went on meanwhile, and gave a newer handle."""
+    talk = Talk()
+    talk.tell(ev.GoingAway(50))
+    talk.ask()
+    assert talk.tell(ev.LiveOpened(2)) == []
+    talk.answer()
+    talk.turns.close()
+    talk.tell(ev.Resumable("h2"))
+    _, switch, prompt, drop = talk.end_turn()
+    assert (switch, drop) == (ev.SwitchLive(2, resumed=True, planned=True), ev.DropLive(1))
+    assert isinstance(prompt, ev.Prompt)
+    assert "You: At eight." in prompt.text
+
+
 def test_a_handle_that_knows_everything_needs_no_words() -> None:
     """Nothing was said since."""
     talk = Talk()

@@ -99,5 +99,5 @@ def test_what_was_said_since_the_mark() -> None:
     turns.agent_text("Good morning.", 2.0)
     turns.close()
     turns.caller_text("What", 3.0)
-    assert [line.text for line in turns.since_mark()] == ["Good morning.", "What"]
+    assert [line.text for line in turns.since(turns.marked)] == ["Good morning.", "What"]
     assert turns.agent_has_spoken

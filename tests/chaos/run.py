@@ -25,7 +25,7 @@ from tests.local.headless import speech
 ANSWER_WITHIN_S: Final = 20.0
 QUIET_S: Final = 0.8
 TRIES: Final = 4
-AGAIN: Final = "say that again"
+AGAIN: Final = "I am sorry"
 FACT = ("My name is Sam.", "Hello Sam, what can I do for you?")
 QUESTIONS: Final = (
     ("What time do you open?", "We open at eight in the morning and close at six, on every day but Sunday."),
@@ -54,7 +54,7 @@ FAULTS: Final[tuple[dict[str, Any], ...]] = (
     {"at": "answer", "turn": 0, "after_ms": 900, "do": "stall", "every": 31},
     {"at": "resume", "do": "refuse", "every": 7},
     {"at": "resume", "do": "close", "every": 13},
-    {"at": "resume", "do": "hang", "every": 29},
+    {"at": "resume", "do": "hang", "every": 61},
     {"at": "setup", "do": "close", "code": 1011, "reason": "The service is currently unavailable.", "every": 31},
     {"at": "upgrade", "do": "http_status", "code": 503, "every": 37},
 )
@@ -183,7 +183,8 @@ class _Talk:
         for _ in range(rounds):
             for question, answer in QUESTIONS:
                 await self._ask(question, answer)
-        self.tally.forgotten += not await self._ask(*RECALL)
+        remembered = await self._ask(*RECALL)
+        self.tally.forgotten += not remembered
         await self._say(GOODBYE[0])
         await self._until(self.running.done)
 

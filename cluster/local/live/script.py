@@ -23,11 +23,11 @@ def answer_to_speech(agent: Agent, text: str) -> Answer | None:
 
 
 def answer_to_text(agent: Agent, text: str, *, opening: bool) -> Answer | None:
-    """To a written prompt: the greeting if nothing was said before, else the prompt that fits, else as if spoken."""
-    if opening:
-        return Answer(say=agent.greeting)
+    """To a written prompt: the one that fits, else the greeting if nothing was said before, else as if spoken."""
     fitting = (prompt for prompt in agent.prompts if prompt.contains.lower() in text.lower())
-    return next(fitting, None) or answer_to_speech(agent, text)
+    if (prompt := next(fitting, None)) is not None:
+        return prompt
+    return Answer(say=agent.greeting) if opening else answer_to_speech(agent, text)
 
 
 def if_remembered(agent: Agent, answer: Answer | None, told: str) -> Answer | None:
