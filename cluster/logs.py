@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PII = "pii."
 REMOVED = "[removed]"
-_CHATTY = ("aiohttp", "asyncio", "google_genai", "httpcore2", "httpx2", "livekit", "urllib3", "websockets")
+_CHATTY = ("aiohttp", "alembic", "asyncio", "google_genai", "httpcore2", "httpx2", "livekit", "urllib3", "websockets")
 """Libraries whose `info` is about themselves."""
 _WITH_OWN_OUTPUT = ("ray", "livekit")
 """Libraries that write past the root logger unless their own output is taken away."""

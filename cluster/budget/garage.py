@@ -17,8 +17,8 @@ from typing import Any, Final
 from cluster.budget.pool import Effect, Loan, Pool, Prepare, Retire, Slot, SlotEvent, SlotState, StartActor
 from cluster.budget.ports import ActorLost, CallActorPort, CallActors
 from cluster.budget.providers import Providers
-from cluster.budget.tasks import TaskSet
 from cluster.messages import ActorStatus, LiveFault, Prepared
+from cluster.tasks import TaskSet
 
 log = logging.getLogger(__name__)
 

@@ -26,9 +26,9 @@ from cluster.budget.journal import Journal, JournalError
 from cluster.budget.leases import Lease, LeaseBook, LeaseState
 from cluster.budget.ports import ActorLost, CallActorPort, CloseRoom, History
 from cluster.budget.providers import Providers
-from cluster.budget.tasks import TaskSet
 from cluster.messages import Assignment, CallRecord
 from cluster.metrics import Tally
+from cluster.tasks import TaskSet
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,6 @@ from urllib.parse import urlsplit, urlunsplit
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
-from cluster.dispatch.errands import Errands
 from cluster.dispatch.inbound import Inbound
 from cluster.dispatch.ports import ControlPlaneDown, Pool
 from cluster.dispatch.requests import agent_identity, call_id_of_room
@@ -32,6 +31,7 @@ from cluster.dispatch.worker_protocol import (
     Registered,
     WorkerProtocol,
 )
+from cluster.tasks import TaskSet
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Receptionist:
         self._post = post
         self._inbound = inbound
         self._pool = pool
-        self._errands = Errands()
+        self._errands = TaskSet()
         self._held: dict[str, _Held] = {}
         self._connection: _Connection | None = None
         self._draining = False
@@ -165,7 +165,7 @@ class Receptionist:
                 await self._answer(connection, job)
             case Assigned(job):
                 held = self._held[job.job_id] = _Held(job.job_id, connection)
-                self._errands.start("taking a job", self._take(job, held))
+                self._errands.spawn("taking a job", self._take(job, held))
             case Registered(worker_id):
                 what = {"worker_id": worker_id, "agent_name": self._post.agent_name}
                 log.info("registered as a worker at LiveKit", extra=what)

@@ -18,11 +18,11 @@ from livekit import api
 from livekit.protocol.models import ParticipantInfo
 from livekit.protocol.webhook import WebhookEvent
 
-from cluster.dispatch.errands import Errands
 from cluster.dispatch.inbound import Inbound
 from cluster.dispatch.ports import History, Rooms
 from cluster.dispatch.problems import Problem
 from cluster.dispatch.requests import Arrival, call_id_of_room
+from cluster.tasks import TaskSet
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Webhooks:
         history: History,
         rooms: Rooms,
         inbound: Inbound,
-        errands: Errands,
+        errands: TaskSet,
         *,
         agent_name: str,
         safety_net_s: float = SAFETY_NET_S,
@@ -66,7 +66,7 @@ class Webhooks:
             return "ignored"
         if not await self._history.webhook_seen(event.id):
             return "duplicate"
-        self._errands.start("the hint of a webhook", self._follow(event, rule_id))
+        self._errands.spawn("the hint of a webhook", self._follow(event, rule_id))
         return "taken"
 
     def _verified(self, body: bytes, authorization: str) -> WebhookEvent:

@@ -11,7 +11,6 @@ from livekit import api
 from cluster import __version__
 from cluster.dispatch.access import Doorkeeper
 from cluster.dispatch.api import Front
-from cluster.dispatch.errands import Errands
 from cluster.dispatch.inbound import Inbound
 from cluster.dispatch.ports import History, Pool
 from cluster.dispatch.receptionist import Post, Receptionist
@@ -20,6 +19,7 @@ from cluster.dispatch.webhook import Webhooks
 from cluster.metrics import render
 from cluster.models import load_models
 from cluster.profiles import load_profiles
+from cluster.tasks import TaskSet
 
 if TYPE_CHECKING:
     from cluster.settings import LivekitSettings, Settings
@@ -29,7 +29,7 @@ def open_front(settings: Settings, pool: Pool, history: History) -> Front:
     """What the HTTP routes work with; its `close` ends what is under way. To be called where a loop runs."""
     livekit = settings.livekit
     rooms = open_rooms(livekit)
-    errands = Errands()
+    errands = TaskSet()
     profiles = _profiles(settings)
     webhooks = Webhooks(
         api.TokenVerifier(livekit.api_key, livekit.api_secret.get_secret_value()),

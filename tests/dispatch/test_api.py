@@ -14,12 +14,12 @@ from livekit import api as livekit_api
 from cluster import outcome as o
 from cluster.dispatch.access import Doorkeeper
 from cluster.dispatch.api import LARGEST_BODY_BYTES, Front, build_api
-from cluster.dispatch.errands import Errands
 from cluster.dispatch.inbound import Inbound
 from cluster.dispatch.ports import ControlPlaneDown
 from cluster.dispatch.webhook import Webhooks
 from cluster.messages import Direction, Refused, Wait
 from cluster.outcome import Outcome, Result
+from cluster.tasks import TaskSet
 from tests.dispatch.conftest import PROFILES
 from tests.dispatch.doubles import ADMIN_KEY, CAMPAIGNS_KEY, KEY, OTHER_KEY, HistoryPort, PoolDouble, RoomsDouble
 from tests.records.examples import CALLER, START, a_record, a_request, an_event
@@ -52,7 +52,7 @@ class Api:
 
 def make_front(pool: PoolDouble, history: HistoryPort, rooms: RoomsDouble, inbound: Inbound, **changes: Any) -> Front:
     """Everything the routes work with."""
-    errands = Errands()
+    errands = TaskSet()
     verifier = livekit_api.TokenVerifier("key", SECRET)
     webhooks = Webhooks(verifier, history, rooms, inbound, errands, agent_name="gemini-sip-agent", safety_net_s=0)
     fields: dict[str, Any] = {

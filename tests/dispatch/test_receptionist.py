@@ -356,7 +356,7 @@ async def test_a_job_that_fails_is_let_go(
     pool.answers = [RuntimeError("+15551230001")]
     async with at_work(post_at(livekit), inbound, pool) as receptionist:
         await dispatch(admin, "room-1")
-        await until(lambda: "an errand failed" in caplog.text and receptionist.statistics()["jobs"] == 0)
+        await until(lambda: "taking a job failed" in caplog.text and receptionist.statistics()["jobs"] == 0)
         await dispatch(admin, "room-2")
         await until(lambda: receptionist.statistics()["admitted"] == 1)
     assert "15551230001" not in str([vars(record) for record in caplog.records])

@@ -15,12 +15,12 @@ from livekit.protocol.models import ParticipantInfo, Room
 from livekit.protocol.webhook import WebhookEvent
 
 from cluster import outcome as o
-from cluster.dispatch.errands import Errands
 from cluster.dispatch.inbound import Inbound
 from cluster.dispatch.ports import Present
 from cluster.dispatch.problems import Problem
 from cluster.dispatch.webhook import Webhooks
 from cluster.messages import Refused
+from cluster.tasks import TaskSet
 from tests.dispatch.doubles import HistoryPort, PoolDouble, RoomsDouble
 
 KEY, SECRET = "APIkey", "a secret of at least thirty-two bytes"
@@ -55,7 +55,7 @@ class Desk:
 
     def __init__(self, pool: PoolDouble, history: HistoryPort, rooms: RoomsDouble, inbound: Inbound) -> None:
         self.pool, self.rooms = pool, rooms
-        self.errands = Errands()
+        self.errands = TaskSet()
         verifier = api.TokenVerifier(KEY, SECRET)
         self.webhooks = Webhooks(
             verifier, history, rooms, inbound, self.errands, agent_name="gemini-sip-agent", safety_net_s=0.01

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from cluster.budget.tasks import TaskSet
+from cluster.tasks import TaskSet
 from tests.budget.house import until
 
 
