@@ -100,6 +100,14 @@ class Rig:
         await caller.join(self.livekit, room)
         return caller
 
+    async def greeted(self) -> WebCaller:
+        """A call in which the agent has just said its greeting; returns its caller."""
+        room = room_name()
+        caller = await self.caller(room)
+        await self.slot.start(self.assignment(room))
+        await self.desk.until_line("agent")
+        return caller
+
     async def rooms(self) -> set[str]:
         """The rooms that exist."""
         async with api.LiveKitAPI(self.livekit.url, self.livekit.api_key, self.livekit.api_secret) as client:
@@ -177,10 +185,7 @@ async def test_barge_in_silences_the_agent_and_the_line_says_what_was_heard(rig:
     """The reply stops, and the transcript keeps only the part that was heard."""
     async with LiveEndpoint(scripted("Tell me a long story.", "Goodbye.")) as endpoint:
         at = await rig(endpoint)
-        room = room_name()
-        caller = await at.caller(room)
-        await at.slot.start(at.assignment(room))
-        await at.desk.until_line("agent")
+        caller = await at.greeted()
         await caller.say("Tell me a long story.")
         await at.desk.until(lambda e: e.kind == "latency" and e.fields["name"] == "turn")
         await caller.say("Goodbye.")
@@ -214,10 +219,7 @@ async def test_a_session_that_dies_is_resumed_and_the_question_answered(rig: Rig
     async with LiveEndpoint(scenario(faults=[{"at": "turn", "turn": 2, "sessions": [1]} | fault])) as endpoint:
         at = await rig(endpoint)
         await at.slot.prepare("baker")
-        room = room_name()
-        caller = await at.caller(room)
-        await at.slot.start(at.assignment(room))
-        await at.desk.until_line("agent")
+        caller = await at.greeted()
         await caller.say("What time do you open?")
         await at.desk.until(lambda e: e.kind == "line" and e.fields["text"] == "We open at eight.")
         assert [session.resumed for session in endpoint.sessions] == [False, True]
@@ -234,10 +236,7 @@ async def test_a_caller_hears_a_sentence_when_no_session_comes_back(rig: Rigs) -
     async with LiveEndpoint(scenario(faults=faults)) as endpoint:
         at = await rig(endpoint)
         await at.slot.prepare("baker")
-        room = room_name()
-        caller = await at.caller(room)
-        await at.slot.start(at.assignment(room))
-        await at.desk.until_line("agent")
+        caller = await at.greeted()
         await caller.say("What time do you open?")
         record = await at.slot.wait()
         assert record.outcome == o.LIVE_LOST
@@ -259,10 +258,7 @@ async def test_a_model_without_a_voice_is_nudged_replaced_and_then_given_up(rig:
     faults.append({"at": "turn", "turn": 1, "do": "silent", "sessions": list(range(2, 9))})
     async with LiveEndpoint(scenario(faults=faults)) as endpoint:
         at = await rig(endpoint)
-        room = room_name()
-        caller = await at.caller(room)
-        await at.slot.start(at.assignment(room))
-        await at.desk.until_line("agent")
+        caller = await at.greeted()
         await caller.say("What time do you open?")
         assert (await at.slot.wait()).outcome == o.LIVE_LOST
         cures = [e.fields["cure"] for e in at.desk.events if e.kind == "fault" and e.fields["what"] == "stall"]
@@ -278,10 +274,7 @@ async def test_a_session_that_carried_a_caller_serves_no_other(rig: Rigs) -> Non
         for _ in range(2):
             await at.slot.prepare("baker")
             await at.slot.prepare("baker")
-            room = room_name()
-            await at.caller(room)
-            await at.slot.start(at.assignment(room))
-            await at.desk.until_line("agent")
+            await at.greeted()
             at.desk.events.clear()
             at.slot.hang_up(o.HUNG_UP_BY_API)
             await at.slot.wait()
@@ -361,10 +354,7 @@ async def test_out_of_money_the_agent_says_goodbye(rig: Rigs) -> None:
     """`wind-down` as the answer to a heartbeat: a goodbye, then the end."""
     async with LiveEndpoint(scenario()) as endpoint:
         at = await rig(endpoint)
-        room = room_name()
-        await at.caller(room)
-        await at.slot.start(at.assignment(room))
-        await at.desk.until_line("agent")
+        await at.greeted()
         at.desk.verdict = Verdict.WIND_DOWN
         record = await at.slot.wait()
         assert record.outcome == o.MAX_COST
@@ -376,10 +366,7 @@ async def test_nobody_answering_the_heartbeat_does_not_end_a_call(rig: Rigs) -> 
     async with LiveEndpoint(scenario()) as endpoint:
         at = await rig(endpoint)
         at.desk.verdict = None
-        room = room_name()
-        caller = await at.caller(room)
-        await at.slot.start(at.assignment(room))
-        await at.desk.until_line("agent")
+        caller = await at.greeted()
         await caller.say("What time do you open?")
         await at.desk.until(lambda e: e.fields.get("text") == "We open at eight.")
         await caller.leave()
@@ -391,10 +378,7 @@ async def test_a_recording_has_the_caller_left_and_the_agent_right(rig: Rigs, tm
     async with LiveEndpoint(scenario()) as endpoint:
         folder = tmp_path / "recordings"
         at = await rig(endpoint, audio={"recording": {"enabled": True, "url": str(folder)}})
-        room = room_name()
-        caller = await at.caller(room)
-        await at.slot.start(at.assignment(room))
-        await at.desk.until_line("agent")
+        caller = await at.greeted()
         await caller.say("What time do you open?")
         await at.desk.until(lambda e: e.fields.get("text") == "We open at eight.")
         at.slot.hang_up(o.HUNG_UP_BY_API)
@@ -448,10 +432,7 @@ async def test_the_model_calls_a_web_service_and_speaks_about_its_answer(
     tool = BOOK | {"url": f"http://127.0.0.1:{service.port}/tables", "blocking": blocking}
     async with LiveEndpoint(scripted("Book a table.", "Goodbye.")) as endpoint:
         at = await rig(endpoint, tools=["end_call", tool])
-        room = room_name()
-        caller = await at.caller(room)
-        await at.slot.start(at.assignment(room))
-        await at.desk.until_line("agent")
+        caller = await at.greeted()
         await caller.say("Book a table.")
         await at.desk.until(lambda e: e.kind == "line" and e.fields["text"] == "It is booked.")
         await caller.say("Goodbye.")
