@@ -74,7 +74,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--at-once", type=int, default=20, help="calls at the same time")
     parser.add_argument(
-        "--seconds", type=float, default=480, help="how long new calls are begun; the last ones take 70 s"
+        "--seconds", type=float, default=450, help="how long new calls are begun; the last ones take 90 s"
     )
     parser.add_argument("--json", type=Path, help="a file for the figures")
     options = parser.parse_args()

@@ -125,14 +125,14 @@ class Chaos:
         async def caller(number: int) -> None:
             await asyncio.sleep(number * 0.3)
             while time.monotonic() < deadline:
-                await self._call(give, rounds)
+                await self._call(give, rounds, deadline)
 
         await asyncio.gather(*(caller(number) for number in range(at_once)))
         for session in self.endpoint.sessions:
             self.tally.faults.update(f"{fault.at}/{fault.do}" for fault in session.faults)
         return self.tally
 
-    async def _call(self, give: Any, rounds: int) -> None:
+    async def _call(self, give: Any, rounds: int, deadline: float) -> None:
         self.tally.calls += 1
         given: list[LiveSession] = []
 
@@ -150,7 +150,7 @@ class Chaos:
         running = asyncio.create_task(call.run())
         talk = _Talk(line, upstream, running, self.tally)
         try:
-            await talk.hold(rounds)
+            await talk.hold(rounds, deadline)
             if not running.done():
                 call.hang_up(o.HUNG_UP_BY_API)
             record = await running
@@ -175,12 +175,14 @@ class _Talk:
     said: list[tuple[float, float]] = field(default_factory=list)
     """When the caller spoke."""
 
-    async def hold(self, rounds: int) -> None:
-        """Plant a fact, ask around, ask for the fact, say goodbye."""
+    async def hold(self, rounds: int, deadline: float) -> None:
+        """Plant a fact, ask around (once at least, and not again after the deadline), ask for the fact, say goodbye."""
         await self._until(lambda: self._agent_was_heard(since=self.began))
         await self._quiet()
         await self._ask(*FACT)
-        for _ in range(rounds):
+        for number in range(rounds):
+            if number and time.monotonic() > deadline:
+                break
             for question, answer in QUESTIONS:
                 await self._ask(question, answer)
         remembered = await self._ask(*RECALL)

@@ -35,9 +35,9 @@ def outcomes() -> Outcomes:
 
     async def hold() -> Any:
         return await asyncio.gather(
-            run(6, 1, FAULTS),
-            run(2, 1, ROTATIONS, resume_while_open="allowed"),
-            run(1, 1, LIFETIME, rounds=5, clock_speed=SPEED),
+            run(6, 60, FAULTS),
+            run(2, 30, ROTATIONS, resume_while_open="allowed"),
+            run(1, 100, LIFETIME, rounds=9, clock_speed=SPEED),
         )
 
     return Outcomes(*asyncio.run(hold()))
