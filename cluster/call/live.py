@@ -154,6 +154,10 @@ class LiveSession:
         self._uplink.put(pcm)
         self._waiting.set()
 
+    def take_back_audio(self) -> bytes:
+        """The queued audio that was not sent yet."""
+        return self._uplink.take_all()
+
     def send_text(self, text: str, *, respond: bool, as_realtime: bool) -> None:
         """Queue a text for the model; `as_realtime` for models that take no client content after setup."""
         if as_realtime:

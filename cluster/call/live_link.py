@@ -99,6 +99,8 @@ class LiveLink:
         """Keep the caller's audio back while the model takes nothing but a tool's result, then send it."""
         self._holding = hold
         if hold:
+            if (session := self._session) is not None and (unsent := session.take_back_audio()):
+                self._held.put(unsent)
             return
         held, postponed, self._postponed = self._held.take_all(), self._postponed, []
         for prompt in postponed:

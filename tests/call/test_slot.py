@@ -424,14 +424,24 @@ BOOK = {
 }
 
 
-@pytest.mark.parametrize("blocking", [False, True])
+@pytest.mark.parametrize(
+    ("model", "blocking"),
+    [
+        ("gemini-3.8-live", False),
+        ("gemini-3.8-live", True),
+        ("gemini-2.5-flash-native-audio-preview-12-2025", True),
+    ],
+)
 async def test_the_model_calls_a_web_service_and_speaks_about_its_answer(
-    rig: Rigs, service: Service, *, blocking: bool
+    rig: Rigs, service: Service, *, model: str, blocking: bool
 ) -> None:
-    """From the words of the caller to a request, and from its result to the agent's voice."""
+    """From the words of the caller to a request, and from its result to the agent's voice.
+
+    The caller's line is open all the time, which the last model takes for an offence while it waits for a tool.
+    """
     tool = BOOK | {"url": f"http://127.0.0.1:{service.port}/tables", "blocking": blocking}
     async with LiveEndpoint(scripted("Book a table.", "Goodbye.")) as endpoint:
-        at = await rig(endpoint, tools=["end_call", tool])
+        at = await rig(endpoint, model=model, tools=["end_call", tool])
         caller = await at.greeted()
         await caller.say("Book a table.")
         await at.desk.until(lambda e: e.kind == "line" and e.fields["text"] == "It is booked.")
