@@ -36,6 +36,8 @@ class Account:
         self.assignment = assignment
         self.timings_ms: dict[str, float] = {}
         self.recording_url = ""
+        self.caller_number = ""  # pii
+        """Of an inbound call that was asked for before anybody knew who was calling."""
         self._model = model
         self._slot = slot
         self._node = node
@@ -149,7 +151,7 @@ class Account:
             timings_ms=self.timings_ms | {f"{k}_p50": round(median(v), 1) for k, v in core.floor.latencies_ms.items()},
             quality=self._quality(),
             to=request.to,
-            from_=request.from_,
+            from_=request.from_ or self.caller_number,
             transcript=tuple(core.turns.lines),
             recording_url=self.recording_url,
             detail=core.detail,

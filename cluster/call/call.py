@@ -350,6 +350,8 @@ class PhoneCall:
     async def _clean_up(self) -> None:
         """Whatever happened, nobody is left in a room without an agent."""
         closing = asyncio.create_task(self._live.aclose())
+        if self._request.direction is Direction.INBOUND:
+            self._account.caller_number = self._link.caller_number
         await self._link.take_back()
         if not self._is_evicted:
             await self._kit.rooms.delete(self._request.room)

@@ -38,6 +38,7 @@ LEAVE_LIMIT_S = 5.0
 KEYS = "0123456789*#ABCD"
 """In the order of their codes (RFC 4733, 3.2)."""
 CALL_STATUS = "sip.callStatus"
+PHONE_NUMBER = "sip.phoneNumber"
 
 
 class RoomUnreachable(Exception):
@@ -98,6 +99,11 @@ class RoomLink:
             raise RoomUnreachable(f"could not join the room at {settings.url}; check the LiveKit keys") from None
         for participant in list(self._room.remote_participants.values()):
             self._on_joined(participant)
+
+    @property
+    def caller_number(self) -> str:
+        """The number of the phone that called, as SIP gives it; empty where it is not known."""
+        return "" if self.caller is None else self.caller.attributes.get(PHONE_NUMBER, "")
 
     async def publish(self, track: rtc.LocalAudioTrack) -> rtc.LocalTrackPublication:
         """Be audible; for an inbound SIP call, this is what answers the phone. Raises `RoomUnreachable`."""

@@ -25,6 +25,7 @@ from cluster.local.livekit_server import LivekitServer
 from cluster.messages import Assignment, CallEvent, CallRequest, Direction, Renewal, Verdict
 from cluster.outcome import Outcome
 from cluster.settings import Settings, load_settings
+from tests.fixtures import web_caller
 from tests.fixtures.local import Exchange, room_name
 from tests.fixtures.web_caller import WebCaller
 from tests.fixtures.web_service import Service
@@ -164,6 +165,7 @@ async def test_a_conversation_from_the_greeting_to_the_goodbye(rig: Rigs) -> Non
         await caller.say("Goodbye.")
         record = await at.slot.wait()
         assert record.outcome == o.AGENT_ENDED
+        assert record.from_ == web_caller.NUMBER
         assert [(line.who, line.text) for line in record.transcript] == [
             ("agent", "Hello."),
             ("caller", "What time do you open?"),

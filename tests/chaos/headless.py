@@ -21,6 +21,8 @@ from tests.local.headless import Caller
 class NoRoom:
     """A room whose phone answers as soon as the agent can be heard."""
 
+    caller_number = ""
+
     def __init__(self, on_event: Callable[[ev.Event], None], _on_evicted: Callable[[], None]) -> None:
         self._on_event = on_event
         self._heard = asyncio.Event()
