@@ -76,10 +76,11 @@ def main() -> int:
     parser.add_argument(
         "--seconds", type=float, default=450, help="how long new calls are begun; the last ones take 90 s"
     )
+    parser.add_argument("--rounds", type=int, default=2, help="how often a call asks every question")
     parser.add_argument("--json", type=Path, help="a file for the figures")
     options = parser.parse_args()
     began = time.monotonic()
-    tally, reported = asyncio.run(run(options.at_once, options.seconds, FAULTS))
+    tally, reported = asyncio.run(run(options.at_once, options.seconds, FAULTS, rounds=options.rounds))
     found = checks(tally, reported)
     table = Table("", "found", "limit", title=f"{tally.faults.total()} faults in {tally.calls} calls")
     for check in found:
