@@ -159,7 +159,7 @@ class Chaos:
                 await session.aclose()
         self.tally.records.append(record)
         talk.measure()
-        if record.outcome not in {o.AGENT_ENDED, o.HUNG_UP_BY_API}:
+        if record.outcome not in {o.AGENT_ENDED, o.HUNG_UP_BY_API} or not talk.ended_well:
             self.tally.lost.append(f"{record.outcome}: {record.detail}")
 
 
@@ -174,6 +174,8 @@ class _Talk:
     began: float = field(default_factory=time.monotonic)
     said: list[tuple[float, float]] = field(default_factory=list)
     """When the caller spoke."""
+    ended_well: bool = False
+    """The call lasted until the caller wanted to end it."""
 
     async def hold(self, rounds: int, deadline: float) -> None:
         """Plant a fact, ask around (once at least, and not again after the deadline), ask for the fact, say goodbye."""
@@ -187,6 +189,7 @@ class _Talk:
                 await self._ask(question, answer)
         remembered = await self._ask(*RECALL)
         self.tally.forgotten += not remembered
+        self.ended_well = not self.running.done()
         await self._say(GOODBYE[0])
         await self._until(self.running.done)
 
@@ -211,10 +214,13 @@ class _Talk:
         return False
 
     async def _say(self, text: str) -> float:
+        """Say it; a caller whose call ends meanwhile says it to nobody."""
         began = time.monotonic()
-        said: float = await self.line.parts["line"].caller.say(speech(text))
-        self.said.append((began, said))
-        return said
+        saying = asyncio.create_task(self.line.parts["line"].caller.say(speech(text)))
+        await asyncio.wait([saying, self.running], return_when=asyncio.FIRST_COMPLETED)
+        saying.cancel()
+        self.said.append((began, time.monotonic()))
+        return self.said[-1][1]
 
     def _agent_was_heard(self, since: float) -> bool:
         heard = self.line.parts["voice"].heard_at if "voice" in self.line.parts else []
