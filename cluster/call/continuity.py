@@ -143,7 +143,7 @@ class Continuity:
         if not self.current:
             return []
         if fresh:
-            self.handle = ""
+            self.handle, self._failures = "", 0
         connection = self.current
         return [ev.DropLive(connection), *self.broke(connection, Fault(Stage.SESSION, WENT_MUTE), now)]
 

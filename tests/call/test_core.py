@@ -459,7 +459,7 @@ def test_an_answer_of_silence_leaves_the_floor_free() -> None:
 def test_a_call_whose_model_stays_mute_ends_with_an_apology() -> None:
     """Everything was tried."""
     story = Story().talking()
-    for connection in (2, 3):
+    for connection in (2, 3, 4):
         story.pass_time(5.0 if connection == 2 else 2.5)
         story.tell(ev.LiveOpened(connection))
     assert story.pass_time(2.5) == [ev.SayUnavailable()]

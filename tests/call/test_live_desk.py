@@ -188,7 +188,7 @@ def test_whoever_waits_for_an_answer_hears_a_filler() -> None:
 
 
 def test_silence_is_cured_step_by_step() -> None:
-    """Nudge, resume, start afresh, give up."""
+    """Nudge, resume, start afresh twice, give up."""
     talk = Talk()
     talk.ask(transcribed=False)
     assert talk.pass_time(2.5) == [ev.Prompt(PROMPTS.answer_now)]
@@ -196,6 +196,8 @@ def test_silence_is_cured_step_by_step() -> None:
     talk.tell(ev.LiveOpened(2))
     assert talk.pass_time(2.5) == [ev.DropLive(2), ev.OpenLive(3, 0)]
     talk.tell(ev.LiveOpened(3))
+    assert talk.pass_time(2.5) == [ev.DropLive(3), ev.OpenLive(4, 0)]
+    talk.tell(ev.LiveOpened(4))
     assert talk.pass_time(2.5) == [ev.LiveGone("mute")]
     assert talk.desk.deadline() is None
 

@@ -264,7 +264,7 @@ async def test_a_model_without_a_voice_is_nudged_replaced_and_then_given_up(rig:
         await caller.say("What time do you open?")
         assert (await at.slot.wait()).outcome == o.LIVE_LOST
         cures = [e.fields["cure"] for e in at.desk.events if e.kind == "fault" and e.fields["what"] == "stall"]
-        assert cures == ["nudge", "resume", "fresh", "give-up"]
+        assert cures == ["nudge", "resume", "fresh", "fresh", "give-up"]
         await caller.until_put_out()
         assert caller.loud_ms > 3_000
 

@@ -10,8 +10,9 @@ def test_the_ladder_is_climbed_step_by_step_and_ends_at_the_top() -> None:
     watch = StallWatch()
     watch.owe(10.0)
     assert watch.due == 10.0 + ANSWER_WITHIN_S
-    assert [watch.cure(now) for now in (12.5, 15.0, 17.5, 20.0, 22.5)] == [*Cure, Cure.GIVE_UP]
-    assert watch.due == 22.5 + ANSWER_WITHIN_S
+    cures = [watch.cure(now) for now in (12.5, 15.0, 17.5, 20.0, 22.5, 25.0)]
+    assert cures == [Cure.NUDGE, Cure.RESUME, Cure.FRESH, Cure.FRESH, Cure.GIVE_UP, Cure.GIVE_UP]
+    assert watch.due == 25.0 + ANSWER_WITHIN_S
 
 
 def test_an_audible_answer_takes_the_ladder_back() -> None:
