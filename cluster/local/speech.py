@@ -53,6 +53,9 @@ _SOUNDS: Final[dict[Voice, _Sound]] = {
 }
 
 
+_STARTING: Final = threading.Lock()
+
+
 class _Engine:
     """The one espeak-ng library of this process; ``synthesise`` gives PCM16 at ``hz``."""
 
@@ -113,8 +116,14 @@ class _Engine:
         return " ".join(clauses)
 
 
-@cache
 def _engine() -> _Engine:
+    # `cache` alone lets two threads begin at once, and the library aborts the process if it is initialized twice.
+    with _STARTING:
+        return _started()
+
+
+@cache
+def _started() -> _Engine:
     return _Engine()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -64,3 +66,13 @@ def test_nothing_to_say_is_silence_of_no_length(speaker: Speaker) -> None:
 def test_phonemes_of_an_unknown_word() -> None:
     """The pronunciation comes from the engine that will say the word."""
     assert "kw" in phonemes("Okonkwo")
+
+
+def test_many_threads_begin_at_once() -> None:
+    """In a process of its own: the library ends a process that initializes it twice."""
+    code = (
+        "from concurrent.futures import ThreadPoolExecutor; from cluster.local.speech import Speaker; "
+        "print(len(set(ThreadPoolExecutor(8).map(lambda _: Speaker().say('Hello.'), range(8)))))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "1\n"), ended.stderr
