@@ -154,8 +154,9 @@ async def _holdings(system: System) -> Holdings:
     )
 
 
-def _tasks(_actor: Any) -> int:
-    return len(asyncio.all_tasks())
+def _tasks(actor: Any) -> int:
+    # Ray runs this outside of the loop, so it has to be found.
+    return len(asyncio.all_tasks(actor._slot._kit.http._loop))
 
 
 def _open_leases(system: System) -> int:
