@@ -160,6 +160,10 @@ class Profile(_File):
         """The main model first, then its fallbacks."""
         return _targets(self)
 
+    def on(self, model: str) -> Profile:
+        """The same agent on another model, which has to allow all that the profile asks for."""
+        return self if model == self.model else self.model_copy(update={"model": model})
+
 
 def load_profiles(folder: Path, models: Mapping[str, Model]) -> dict[str, Profile]:
     """Every profile of a folder, by name. Raises `ProfileError`: each line is `file:line: field: what is wrong`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -66,7 +66,7 @@ class Media:
 
     room: Callable[[Callable[[ev.Event], None], Callable[[], None]], RoomLink] = RoomLink
     voice: Callable[[Callable[[], None], Callable[[bytes, int], None]], AgentVoice] = AgentVoice
-    line: Callable[[Callable[[bytes], None], Callable[[ev.Event], None]], CallerLine] = CallerLine
+    line: Callable[[Callable[[bytes, float], None], Callable[[ev.Event], None]], CallerLine] = CallerLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +90,21 @@ class PhoneCall:
     """One call. `run()` once; `feed()` and `hang_up()` while it runs."""
 
     def __init__(
-        self, assignment: Assignment, profile: Profile, model: Model, equipment: Equipment, opener: Opener
+        self,
+        assignment: Assignment,
+        profile: Profile,
+        models: Mapping[str, Model],
+        equipment: Equipment,
+        opener: Opener,
     ) -> None:
-        """`opener` gives the parked Live session or opens one."""
+        """`opener` gives the parked Live session or opens one; `models` has those of the profile's targets."""
         self._request = assignment.request
         self._assignment = assignment
         self._profile = profile
-        self._model = model
         self._kit = equipment
         self._started_at = time.time()
         now = time.monotonic()
-        rules = _rules(assignment, profile, model, equipment.settings)
+        rules = _rules(assignment, profile, models, equipment.settings)
         self._core = CallCore(rules, Prompts(profile.greeting.text, self._request.context), now)
         self._account = Account(
             assignment,
@@ -125,12 +129,12 @@ class PhoneCall:
             account=self._account,
             targets=profile.targets(),
             on_message=self._on_live,
-            trigger=model.trigger,
+            triggers=[models[target.model].trigger for target in profile.targets()],
         )
         phone = RoomTelephone(
             link=self._link, http=equipment.http, settings=equipment.settings, room=self._request.room
         )
-        self._tools = ToolRunner(rules.toolbox, phone, self._tasks, self.feed, call_id=self._request.call_id)
+        self._tools = ToolRunner(rules.toolboxes[0], phone, self._tasks, self.feed, call_id=self._request.call_id)
         self._over = asyncio.Event()
         self._timer_changed = asyncio.Event()
         self._joined = asyncio.Event()
@@ -290,14 +294,12 @@ class PhoneCall:
             self._recorder.silence_agent()
         self.feed(ev.Interrupted(unheard_ms))
 
-    def _on_caller_pcm(self, pcm: bytes) -> None:
+    def _on_caller_pcm(self, pcm: bytes, level: float) -> None:
         if self._core.answered_at is not None:
-            self._live.send_audio(bytes(len(pcm)) if self._is_echo(pcm) else pcm)
+            is_echo = self._echo is not None and self._echo.is_echo(level, time.monotonic())
+            self._live.send_audio(bytes(len(pcm)) if is_echo else pcm)
         if self._recorder:
             self._recorder.caller(pcm)
-
-    def _is_echo(self, pcm: bytes) -> bool:
-        return self._echo is not None and self._echo.is_echo(rms(np.frombuffer(pcm, np.int16)), time.monotonic())
 
     def _on_played(self, pcm: bytes, rate_hz: int) -> None:
         if self._echo is not None:
@@ -367,7 +369,7 @@ class PhoneCall:
         await self._report()
 
 
-def _rules(assignment: Assignment, profile: Profile, model: Model, settings: Settings) -> Rules:
+def _rules(assignment: Assignment, profile: Profile, models: Mapping[str, Model], settings: Settings) -> Rules:
     limits = profile.limits
     return Rules(
         max_duration_s=assignment.max_duration_s,
@@ -376,7 +378,7 @@ def _rules(assignment: Assignment, profile: Profile, model: Model, settings: Set
         silence_s=limits.silence_s,
         speak_first=profile.greeting.mode == "speak-first",
         inbound=assignment.request.direction is Direction.INBOUND,
-        toolbox=toolbox(profile.tools, profile.transfer, model),
+        toolboxes=tuple(toolbox(profile.tools, profile.transfer, models[t.model]) for t in profile.targets()),
         backchannels=profile.audio.backchannels,
         answer_within_s=limits.answer_within_s,
         live=ContinuityRules(

@@ -31,6 +31,8 @@ RETRY_S: Final = 0.1
 """First pause between attempts; doubles, up to the next line, and is spread by half of it either way."""
 RETRY_MAX_S: Final = 3.0
 ROTATE_AGAIN_S: Final = 2.0
+HEDGE_S: Final = 1.5
+"""A setup takes up to a second (field logs); one that takes longer may hang, and a second one is tried beside it."""
 RESUME_TRIES: Final = 2
 """A handle that failed so often is given up for a fresh session."""
 
@@ -49,6 +51,7 @@ class _Timer(StrEnum):
     ROTATE = "rotate"
     FORCE = "force"
     RETRY = "retry"
+    HEDGE = "hedge"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +84,10 @@ class Continuity:
         """What went wrong since somebody last took this list, and on which target."""
         self._opened = 0
         self._next = 0
+        self._rival = 0
+        """The second try beside the next connection: whichever is set up first is taken."""
         self._next_is_ready = False
-        self._next_resumes = False
+        self._next_handle = ""
         self._wanted = False
         self._forced = False
         self._planned = False
@@ -98,24 +103,36 @@ class Continuity:
         """Open the first connection."""
         self._move(LiveEvent.CONNECT)
         self._broke_at, self._give_up_at = now, now + self._rules.open_within_s
-        return [self._open()]
+        return [self._open(now)]
 
     def opened(self, connection: int, age_s: float, now: float) -> list[ev.Effect]:
         """A connection is set up; `age_s` is how long it has been so already (a parked one)."""
-        if connection != self._next:
+        if connection not in {self._next, self._rival}:
             return [ev.DropLive(connection)]
+        beaten = self._beaten_by(connection)
         self._timers[_Timer.ROTATE] = now + max(0.0, self._rules.rotate_after_s - age_s)
         if self.state is Live.ROTATING and self._moment is Moment.AGENT and not self._forced:
             self._next_is_ready = True
-            return []
-        return self._switch(now)
+            return beaten
+        return [*beaten, *self._switch(now)]
+
+    def _beaten_by(self, connection: int) -> list[ev.Effect]:
+        """Of two tries this one is taken; the other is closed, should it come about."""
+        loser = self._next if connection == self._rival else self._rival
+        self._next, self._rival = connection, 0
+        self._timers.pop(_Timer.HEDGE, None)
+        return [ev.DropLive(loser)] if loser else []
 
     def failed(self, connection: int, fault: Fault, now: float) -> list[ev.Effect]:
         """A connection could not be set up."""
-        if connection != self._next:
+        if connection not in {self._next, self._rival}:
             return []
         diagnosis = self._blame(fault)
+        if self._rival:
+            self._beaten_by(self._next if connection == self._rival else self._rival)
+            return []
         self._next, self._next_is_ready = 0, False
+        self._timers.pop(_Timer.HEDGE, None)
         if self.state is Live.ROTATING:
             return self._keep(diagnosis, now)
         return self._try_again(diagnosis, now)
@@ -132,10 +149,11 @@ class Continuity:
         if self._next_is_ready:
             return self._switch(now)
         if self._next:
+            self._timers[_Timer.HEDGE] = now + HEDGE_S
             return []
         if diagnosis.remedy in {Remedy.RESUME, Remedy.RESUME_WITHOUT_AUDIO} and self._failures < RESUME_TRIES:
             self._failures += 1
-            return [self._open()]
+            return [self._open(now)]
         return self._try_again(diagnosis, now)
 
     def mute(self, now: float, *, fresh: bool) -> list[ev.Effect]:
@@ -179,15 +197,28 @@ class Continuity:
         effects: list[ev.Effect] = []
         for timer in [timer for timer, at in self._timers.items() if at <= now]:
             self._timers.pop(timer, None)
-            if timer is _Timer.ROTATE:
-                effects += self.going_away(NOTICE_S + MARGIN_S, now)
-            else:
-                effects += self._force(now) if timer is _Timer.FORCE else self._retry(now)
+            match timer:
+                case _Timer.ROTATE:
+                    effects += self.going_away(NOTICE_S + MARGIN_S, now)
+                case _Timer.FORCE:
+                    effects += self._force(now)
+                case _Timer.HEDGE:
+                    effects += self._hedge()
+                case _:
+                    effects += self._retry(now)
         return effects
+
+    def _hedge(self) -> list[ev.Effect]:
+        """The next connection takes long, and nothing serves. A newer handle would know more than the first try."""
+        if self.handle != self._next_handle:
+            return []
+        self._opened += 1
+        self._rival = self._opened
+        return [ev.OpenLive(self._rival, self.target, self.handle)]
 
     def _retry(self, now: float) -> list[ev.Effect]:
         if self.state in {Live.CONNECTING, Live.RESUMING}:
-            return [self._open()]
+            return [self._open(now)]
         return self._force(now) if self._forced else self._rotate_between_turns(now)
 
     def _move(self, event: LiveEvent) -> None:
@@ -198,21 +229,28 @@ class Continuity:
         self.faults.append((self.target, diagnosis))
         return diagnosis
 
-    def _open(self) -> ev.OpenLive:
+    def _open(self, now: float) -> ev.OpenLive:
         self._opened += 1
-        self._next, self._next_is_ready, self._next_resumes = self._opened, False, bool(self.handle)
+        self._next, self._next_is_ready, self._next_handle = self._opened, False, self.handle
+        if not self.current:
+            self._timers[_Timer.HEDGE] = now + HEDGE_S
         return ev.OpenLive(self._next, self.target, self.handle)
 
     def _switch(self, now: float) -> list[ev.Effect]:
         """The connection that is set up takes over."""
         old, self.current = self.current, self._next
         self._next, self._next_is_ready, self._wanted, self._forced = 0, False, False, False
-        self._timers.pop(_Timer.FORCE, None)
-        self._timers.pop(_Timer.RETRY, None)
+        for timer in (_Timer.FORCE, _Timer.RETRY, _Timer.HEDGE):
+            self._timers.pop(timer, None)
         gap_s = 0.0 if old else now - self._broke_at
         self._move(LiveEvent.SETUP)
         switch = ev.SwitchLive(
-            self.current, resumed=self._next_resumes, replay=self._replay, gap_s=gap_s, planned=self._planned
+            self.current,
+            target=self.target,
+            resumed=bool(self._next_handle),
+            replay=self._replay,
+            gap_s=gap_s,
+            planned=self._planned,
         )
         self._replay, self._planned = True, False
         return [switch, ev.DropLive(old)] if old else [switch]
@@ -222,7 +260,7 @@ class Continuity:
         self.current = 0
         self._replay = replay
         self._broke_at, self._give_up_at = now, now + RECOVER_WITHIN_S
-        for timer in (_Timer.ROTATE, _Timer.FORCE, _Timer.RETRY):
+        for timer in (_Timer.ROTATE, _Timer.FORCE, _Timer.RETRY, _Timer.HEDGE):
             self._timers.pop(timer, None)
 
     def _rotate_between_turns(self, now: float) -> list[ev.Effect]:
@@ -233,10 +271,10 @@ class Continuity:
         self._planned = True
         if not self.close_first:
             self._move(LiveEvent.ROTATE)
-            return [self._open()]
+            return [self._open(now)]
         old = self.current
         self._lose(now, replay=True)
-        return [ev.DropLive(old), self._open()]
+        return [ev.DropLive(old), self._open(now)]
 
     def _force(self, now: float) -> list[ev.Effect]:
         """Time runs out: what is not said yet will be said on the next connection."""
@@ -272,7 +310,7 @@ class Continuity:
         if now + (0.0 if at_once else pause_s) >= self._give_up_at:
             return self._lost(diagnosis)
         if at_once:
-            return [self._open()]
+            return [self._open(now)]
         self._timers[_Timer.RETRY] = now + pause_s
         return []
 

@@ -39,7 +39,7 @@ class CallCore:
         self.phase = Phase.SETTING_UP
         self.turns = Turns(started_at=now)
         self.desk = LiveDesk(rules.live, rules.answer_within_s, prompts, self.turns)
-        self.tools = ToolDesk(rules.toolbox)
+        self.tools = ToolDesk(rules.toolboxes[0])
         self.floor = Floor()
         self.answered_at: float | None = None
         self.detail = ""
@@ -158,6 +158,7 @@ class CallCore:
 
     def _serve(self, switch: ev.SwitchLive, now: float) -> None:
         """A connection serves: the first one opens the line, a later one does not know of what is under way."""
+        self.tools.toolbox = self._rules.toolboxes[switch.target]
         if not self._line_is_wanted:
             self._line_is_wanted = True
             self._effects.append(ev.OpenLine())

@@ -217,6 +217,8 @@ class SwitchLive:
     connection: int
     resumed: bool
     """It knows what was said up to its handle; else it knows nothing."""
+    target: int = 0
+    """Which model, at which place: the index in the profile's targets."""
     replay: bool = True
     """False: what the caller said last is what the server choked on."""
     gap_s: float = 0.0

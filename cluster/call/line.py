@@ -27,8 +27,8 @@ FRAME_MS = 40
 class CallerLine:
     """Reads the caller's track for as long as the call lasts, also when a reconnect gives it a new one."""
 
-    def __init__(self, on_pcm: Callable[[bytes], None], on_event: Callable[[ev.Event], None]) -> None:
-        """`on_pcm` gets every frame: 16-bit mono PCM at 16 kHz."""
+    def __init__(self, on_pcm: Callable[[bytes, float], None], on_event: Callable[[ev.Event], None]) -> None:
+        """`on_pcm` gets every frame, 16-bit mono PCM at 16 kHz, and its level (see `rms`)."""
         self.quality = "LQ"
         self._on_pcm = on_pcm
         self._on_event = on_event
@@ -56,10 +56,11 @@ class CallerLine:
     def _hear(self, samples: npt.NDArray[np.int16]) -> None:
         if not len(samples):
             return
-        self._on_pcm(samples.tobytes())
+        level = rms(samples)
+        self._on_pcm(samples.tobytes(), level)
         now = time.monotonic()
         was_speaking = self._meter.speaking
-        ended_at = self._meter.feed(rms(samples), now)
+        ended_at = self._meter.feed(level, now)
         if ended_at is not None:
             self._on_event(ev.CallerPaused(now - ended_at))
         elif self._meter.speaking and not was_speaking:

@@ -136,6 +136,7 @@ class LiveSession:
         await self._scope.aclose()
         await asyncio.wait([self._reader, self._writer], timeout=CLOSE_TIMEOUT_S)
         self._reader.cancel()
+        await asyncio.wait([self._reader])
 
     def attach(self, sink: Callable[[LiveMessage], None]) -> None:
         """From now on every message goes to `sink`, those that came before first."""
@@ -219,10 +220,8 @@ class LiveSession:
                     await self.session.send_realtime_input(audio=types.Blob(data=piece, mime_type=INPUT_MIME))
 
 
-async def open_session(
-    client: genai.Client, profile: Profile, within_s: float, *, model: str = "", handle: str = ""
-) -> LiveSession:
-    """Connect, set up and check one session; `model` is the profile's own if empty, `handle` resumes a conversation.
+async def open_session(client: genai.Client, profile: Profile, within_s: float, *, handle: str = "") -> LiveSession:
+    """Connect, set up and check one session of the profile's model; `handle` resumes a conversation.
 
     Raises `LiveUnavailable` where the endpoint is unreachable, refuses, or does not finish the setup within
     `within_s` (the SDK itself would wait for ever).
@@ -231,7 +230,7 @@ async def open_session(
         try:
             async with asyncio.timeout(within_s):
                 session = await scope.enter_async_context(
-                    client.aio.live.connect(model=model or profile.model, config=live_config(profile, handle))
+                    client.aio.live.connect(model=profile.model, config=live_config(profile, handle))
                 )
         except TimeoutError:
             reason = f"no setup from the Live endpoint within {within_s:g} s"

@@ -44,16 +44,20 @@ class LiveLink:
         targets: Sequence[Target],
         feed: Callable[[ev.Event], None],
         on_message: Callable[[Audio | BargeIn | ev.Event], None],
-        trigger: str,
+        triggers: Sequence[str],
     ) -> None:
-        """`account` sees what every connection says, `on_message` what the one that serves does."""
+        """`account` sees what every connection says, `on_message` what the one that serves does.
+
+        `triggers` says how a text reaches the model of each target, see `cluster.models`.
+        """
         self._opener = opener
         self._tasks = tasks
         self._feed = feed
         self._on_message = on_message
         self._account = account
         self._targets = targets
-        self._trigger = trigger
+        self._triggers = triggers
+        self._trigger = triggers[0]
         self._sessions: dict[int, LiveSession] = {}
         self._early: dict[int, list[Audio | BargeIn | ev.Event]] = {}
         self._serving = 0
@@ -70,7 +74,7 @@ class LiveLink:
                 self._early[connection] = []
                 self._tasks.create_task(self._open(effect))
             case ev.SwitchLive(connection):
-                self._serving = connection
+                self._serving, self._trigger = connection, self._triggers[effect.target]
                 for message in self._early.pop(connection, []):
                     self._on_message(message)
             case ev.DropLive(connection):

@@ -57,7 +57,8 @@ class Rules:
     answer_within_s: float = ANSWER_WITHIN_S
     """The caller has spoken and no answer came for so long: see `StallWatch`."""
     live: ContinuityRules = field(default_factory=ContinuityRules)
-    toolbox: Toolbox = field(default_factory=lambda: Toolbox(tools={END_CALL: BUILT_IN[END_CALL]}))
+    toolboxes: tuple[Toolbox, ...] = (Toolbox(tools={END_CALL: BUILT_IN[END_CALL]}),)
+    """The tools as the model of each target takes them."""
 
 
 @dataclass(slots=True)

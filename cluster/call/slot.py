@@ -58,8 +58,8 @@ class CallSlot:
         self._upstream = upstream
         self._models = load_models()
         self._profiles = load_profiles(settings.profiles_dir, self._models)
-        self._client = make_client(settings.live)
-        self._clients: dict[str | None, genai.Client] = {None: self._client}
+        self._clients: dict[str | None, genai.Client] = {None: make_client(settings.live)}
+        """By place; None is the settings' own."""
         self._kit: Equipment | None = None
         self._parked: _Parked | None = None
         self._parking = asyncio.Lock()
@@ -170,7 +170,7 @@ class CallSlot:
     async def _serve(self, assignment: Assignment) -> CallRecord:
         assert self._kit is not None  # noqa: S101 - start() equips first
         profile = self._profiles[assignment.request.profile]
-        self._call = PhoneCall(assignment, profile, self._models[profile.model], self._kit, self._opener(profile))
+        self._call = PhoneCall(assignment, profile, self._models, self._kit, self._opener(profile))
         try:
             with call_scope(assignment.request.call_id):
                 return await self._call.run()
@@ -194,9 +194,9 @@ class CallSlot:
             ):
                 return parked.session
             within_s = min(OPEN_WITHIN_S, self._settings.live.setup_timeout_s)
-            model, location = profile.targets()[target].model, profile.targets()[target].location
-            client = await self._client_at(location)
-            session = await open_session(client, profile, within_s, model=model, handle=handle)
+            wanted = profile.targets()[target]
+            client = await self._client_at(wanted.location)
+            session = await open_session(client, profile.on(wanted.model), within_s, handle=handle)
             self._given.append((target, session))
             return session
 
@@ -220,7 +220,7 @@ class CallSlot:
                 await session.aclose()
 
     async def _open(self, profile: Profile) -> _Parked:
-        return _Parked(profile, await open_session(self._client, profile, self._settings.live.setup_timeout_s))
+        return _Parked(profile, await open_session(self._clients[None], profile, self._settings.live.setup_timeout_s))
 
     def _is_fresh(self, profile: Profile) -> bool:
         parked = self._parked

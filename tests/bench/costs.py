@@ -99,9 +99,9 @@ class Holdings:
 
 
 async def hundred_calls(system: System, side: Side, _runs: int) -> Samples:
-    """What there is after a hundred calls that was not there before; each process has had a call before it begins."""
+    """What there is after a hundred calls that was not there before; each process has had a few before it begins."""
     with _joined(system):
-        await _calls(system, side, 2 * system.parked)
+        await _calls(system, side, 4 * system.parked)
         before = await _holdings(system)
         failed = await _calls(system, side, CALLS)
         after = await _holdings(system)

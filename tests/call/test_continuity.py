@@ -271,3 +271,58 @@ def test_timers_that_are_due_together_do_not_disturb_each_other() -> None:
     plan.failed(2, DOWN, 12.1)
     plan.going_away(0.0, 14.1)
     assert plan.tick(14.1) == [ev.OpenLive(3, 0, "h1")]
+
+
+def broken_and_hanging() -> Continuity:
+    """The connection broke, the next one hangs, and a second one is tried beside it."""
+    plan = serving()
+    assert plan.broke(1, ABORTED, 20.0) == [ev.OpenLive(2, 0, "h1")]
+    assert plan.deadline() == 20.0 + c.HEDGE_S
+    assert plan.tick(20.0 + c.HEDGE_S) == [ev.OpenLive(3, 0, "h1")]
+    return plan
+
+
+def test_a_setup_that_hangs_gets_a_second_try_beside_it() -> None:
+    """Whichever is set up first serves, and the other is closed."""
+    plan = broken_and_hanging()
+    took_over = ev.SwitchLive(3, resumed=True, gap_s=2.0)
+    assert plan.opened(3, 0.0, 22.0) == [ev.DropLive(2), took_over]
+    assert plan.opened(2, 0.0, 22.1) == [ev.DropLive(2)], "it comes too late"
+
+
+def test_a_slow_setup_may_still_win() -> None:
+    """It was only slow."""
+    plan = broken_and_hanging()
+    assert plan.opened(2, 0.0, 21.6)[0] == ev.DropLive(3)
+    assert plan.current == 2
+
+
+def test_of_two_tries_one_may_fail() -> None:
+    """A server may refuse two connections for one handle; the other is still on its way."""
+    plan = broken_and_hanging()
+    assert plan.failed(3, CONFLICT, 21.6) == []
+    assert plan.opened(2, 0.0, 22.0) == [ev.SwitchLive(2, resumed=True, gap_s=2.0)]
+    plan = broken_and_hanging()
+    assert plan.failed(2, CONFLICT, 21.6) == []
+    assert plan.failed(3, CONFLICT, 21.7) == [ev.OpenLive(4, 0, "")], "now both have failed"
+
+
+def test_a_rotation_that_lost_its_old_connection_is_hedged_only_with_the_same_handle() -> None:
+    """What the second try knows has to be what the first one knew."""
+    plan = serving()
+    plan.going_away(50, 10.0)
+    assert plan.broke(1, ABORTED, 10.2) == []
+    assert plan.tick(10.2 + c.HEDGE_S) == [ev.OpenLive(3, 0, "h1")]
+    plan = serving()
+    plan.going_away(50, 10.0)
+    plan.resumable("h2")
+    plan.broke(1, ABORTED, 10.2)
+    assert plan.tick(10.2 + c.HEDGE_S) == []
+
+
+def test_a_switch_names_its_target() -> None:
+    """Each model has its own way with texts and tools."""
+    plan = serving(ContinuityRules(models=("a", "b")))
+    plan.broke(1, ABORTED, 20.0)
+    plan.failed(2, DOWN, 20.1)
+    assert plan.opened(3, 0.0, 20.5) == [ev.SwitchLive(3, resumed=False, target=1, gap_s=0.5)]

@@ -183,7 +183,7 @@ TOOLS = toolbox(
     {"sales": "tel:+15551230002"},
     load_models()["gemini-3.8-live"],
 )
-WITH_TOOLS = replace(RULES, toolbox=TOOLS)
+WITH_TOOLS = replace(RULES, toolboxes=(TOOLS,))
 
 
 def test_a_transferred_call_has_ended_well() -> None:
@@ -290,7 +290,7 @@ def test_a_hang_up_ends_the_call_at_once() -> None:
 
 def test_only_a_profile_with_end_call_can_be_ended_by_it() -> None:
     """A model may call what it was not given."""
-    story = Story(replace(RULES, toolbox=Toolbox())).talking()
+    story = Story(replace(RULES, toolboxes=(Toolbox(),))).talking()
     story.tell(ev.ToolCalled("1", "end_call"))
     assert story.core.phase is Phase.TALKING
 

@@ -485,3 +485,17 @@ async def test_the_model_presses_keys_that_the_other_side_hears(rig: Rigs, excha
         at.slot.hang_up(o.HUNG_UP_BY_API)
         await at.slot.wait()
         assert exchange.carrier.calls[0].digits_heard == "12#"
+
+
+async def test_a_fallback_model_is_spoken_to_in_its_own_way(rig: Rigs) -> None:
+    """The main model takes client content; the fallback refuses that, and is reached by realtime text instead."""
+    other = "gemini-3.1-flash-live-preview"
+    down = [{"at": "upgrade", "do": "http_status", "sessions": [1]}]
+    async with LiveEndpoint(scenario(faults=down)) as endpoint:
+        at = await rig(endpoint, fallback=[{"model": other}], limits={"idle_reminder_s": 1, "silence_s": 60})
+        await at.greeted()
+        await at.desk.until(lambda e: e.kind == "line" and e.fields["text"] == "Hello?")
+        at.slot.hang_up(o.HUNG_UP_BY_API)
+        record = await at.slot.wait()
+        assert record.usage_by_model[other].audio_out > 0
+        assert not [e for e in at.desk.events if e.kind == "fault" and "1007" in str(e.fields)]

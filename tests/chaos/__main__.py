@@ -90,6 +90,10 @@ def main() -> int:
     console.print(
         f"questions {tally.questions}, asked again by the model {tally.asked_again}, cures {dict(tally.stalls)}"
     )
+    console.print(
+        f"rotations {len(tally.rotation_gap_ms)}, and {len(tally.struck_gap_ms)} whose next connection failed at first:"
+        f" gap p95 {tally.p95(tally.struck_gap_ms):.0f} ms"
+    )
     console.print(f"faults {dict(tally.faults)}")
     console.print(f"{time.monotonic() - began:.0f} s, {time.process_time():.0f} s of CPU")
     for lost in (*tally.lost, *tally.unanswered):

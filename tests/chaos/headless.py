@@ -98,7 +98,7 @@ class ClockVoice:
 class ScriptedLine(CallerLine):
     """A caller whose words are given by the test."""
 
-    def __init__(self, on_pcm: Callable[[bytes], None], on_event: Callable[[ev.Event], None]) -> None:
+    def __init__(self, on_pcm: Callable[[bytes, float], None], on_event: Callable[[ev.Event], None]) -> None:
         super().__init__(on_pcm, on_event)
         self.caller = Caller(self._take)
 

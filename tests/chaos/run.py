@@ -86,7 +86,9 @@ class Tally:
     """The model had lost its answer and said so."""
     forgotten: int = 0
     rotation_gap_ms: list[float] = field(default_factory=list)
-    """How long no connection served, where one was replaced as planned."""
+    """How long no connection served, where one was replaced as planned, and nothing else went wrong."""
+    struck_gap_ms: list[float] = field(default_factory=list)
+    """The same, where the next connection was struck by a fault, too."""
     audible_ms: list[float] = field(default_factory=list)
     """From an abrupt end, or the end of the words that it fell into, until the agent was heard (again)."""
     stalls: Counter[str] = field(default_factory=Counter)
@@ -145,8 +147,7 @@ class Chaos:
             settings=self.settings, rooms=NoRooms(), http=None, upstream=upstream,  # type: ignore[arg-type]
             slot="slot", node="node", media=line.media(),
         )  # fmt: skip
-        model = load_models()[self.profile.model]
-        call = PhoneCall(_assignment(self.tally.calls), self.profile, model, kit, opener)
+        call = PhoneCall(_assignment(self.tally.calls), self.profile, load_models(), kit, opener)
         running = asyncio.create_task(call.run())
         talk = _Talk(line, upstream, running, self.tally)
         try:
@@ -249,13 +250,17 @@ class _Talk:
 
     def measure(self) -> None:
         """What the caller could notice, from the call's own timeline and the line."""
+        serving = tried = 0
         for event in self.upstream.events:
-            if event.kind == "live" and event.fields.get("planned"):
-                self.tally.rotation_gap_ms.append(event.fields["gap_ms"])
-            elif event.kind == "fault" and event.fields["what"] == "stall":
-                self.tally.stalls[event.fields["cure"]] += 1
-            elif event.kind == "fault" and event.fields.get("serving"):
-                self._measure_break(self.began + event.at_s)
+            match event.kind, event.fields:
+                case "live", {"state": "ready", "connection": connection}:
+                    serving, tried = connection, connection - serving
+                case "live", {"planned": True, "gap_ms": gap_ms}:
+                    (self.tally.rotation_gap_ms if tried == 1 else self.tally.struck_gap_ms).append(gap_ms)
+                case "fault", {"what": "stall", "cure": cure}:
+                    self.tally.stalls[cure] += 1
+                case "fault", {"serving": True}:
+                    self._measure_break(self.began + event.at_s)
 
     def _measure_break(self, at: float) -> None:
         since = next((end for start, end in self.said if start <= at <= end), at)
