@@ -118,10 +118,13 @@ class Continuity:
 
     def _beaten_by(self, connection: int) -> list[ev.Effect]:
         """Of two tries this one is taken; the other is closed, should it come about."""
-        loser = self._next if connection == self._rival else self._rival
+        loser = self._other_than(connection)
         self._next, self._rival = connection, 0
-        self._timers.pop(_Timer.HEDGE, None)
         return [ev.DropLive(loser)] if loser else []
+
+    def _other_than(self, connection: int) -> int:
+        """The other one of two tries; 0 where there is none."""
+        return self._next if connection == self._rival else self._rival
 
     def failed(self, connection: int, fault: Fault, now: float) -> list[ev.Effect]:
         """A connection could not be set up."""
@@ -129,7 +132,7 @@ class Continuity:
             return []
         diagnosis = self._blame(fault)
         if self._rival:
-            self._beaten_by(self._next if connection == self._rival else self._rival)
+            self._next, self._rival = self._other_than(connection), 0
             return []
         self._next, self._next_is_ready = 0, False
         self._timers.pop(_Timer.HEDGE, None)
@@ -260,7 +263,7 @@ class Continuity:
         self.current = 0
         self._replay = replay
         self._broke_at, self._give_up_at = now, now + RECOVER_WITHIN_S
-        for timer in (_Timer.ROTATE, _Timer.FORCE, _Timer.RETRY, _Timer.HEDGE):
+        for timer in (_Timer.ROTATE, _Timer.FORCE, _Timer.RETRY):
             self._timers.pop(timer, None)
 
     def _rotate_between_turns(self, now: float) -> list[ev.Effect]:
