@@ -43,6 +43,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "making the virtual environment, which takes a minute or two"
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "PYTHON must be 3.11, 3.12 or 3.13")'
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@# The lock is complete. Resolved again, a dependency with an extra would ask for a release that is not in it.
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock
 	@PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
