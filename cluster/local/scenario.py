@@ -117,7 +117,7 @@ class Agent(_Part):
     """Said to a written prompt that comes before the caller has spoken."""
     exchanges: tuple[Exchange, ...] = ()
     prompts: tuple[Prompt, ...] = ()
-    otherwise: str = "Sorry, I did not understand that."
+    otherwise: str = "I did not understand that."
     """Said when the caller's words fit no exchange."""
     answer_after_ms: int = Field(default=60, ge=0)
     """What the model takes to think, from the end of speech being detected to the first sound of its answer."""

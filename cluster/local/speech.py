@@ -1,16 +1,18 @@
 """Real speech for the local endpoint and the phones, from the espeak-ng engine in the ``espeakng-loader`` wheel.
 
-Rule 1: espeak-ng keeps its state in C globals, so one lock guards the whole engine and it is loaded once per process.
-Rule 2: the same text in the same voice is synthesised once; later calls are a cache look-up.
+Rule 1: the same text in the same voice is the same sound, bit by bit, in every process and whatever was said before.
+Rule 2: it is synthesised once; later calls are a cache look-up.
 """
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Final, Literal
 
 import espeakng_loader
@@ -53,14 +55,17 @@ _SOUNDS: Final[dict[Voice, _Sound]] = {
 }
 
 
-_STARTING: Final = threading.Lock()
+_ENGINE: Final = threading.Lock()
 
 
 class _Engine:
-    """The one espeak-ng library of this process; ``synthesise`` gives PCM16 at ``hz``."""
+    """The espeak-ng library as it was never used before; ``close`` unloads it.
+
+    It keeps the phase of its oscillators from text to text and can't be told to forget it: a text would sound a
+    little different each time, and now and then too different to be recognised. 20 ms a text, most of it synthesis.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._pieces: list[bytes] = []
         self._callback = _CALLBACK(self._collect)
         try:
@@ -78,6 +83,11 @@ class _Engine:
         self._lib.espeak_TextToPhonemes.restype = ctypes.c_char_p
         self._lib.espeak_TextToPhonemes.argtypes = [ctypes.POINTER(ctypes.c_char_p), ctypes.c_int, ctypes.c_int]
 
+    def close(self) -> None:
+        """Gives the library back, with all that it remembers."""
+        self._lib.espeak_Terminate()
+        _ctypes.dlclose(self._lib._handle)  # noqa: SLF001 (documented, though it looks private)
+
     def _collect(self, samples: Any, count: int, _events: Any) -> int:
         if samples and count > 0:
             self._pieces.append(ctypes.string_at(samples, count * 2))
@@ -86,50 +96,42 @@ class _Engine:
     def synthesise(self, text: str, sound: _Sound) -> bytes:
         """PCM16 mono at ``self.hz``; blocks for about 1 % of the speech's length. Raises SpeechError."""
         encoded = text.encode() + b"\0"
-        with self._lock:
-            self._pieces.clear()
-            self._lib.espeak_SetVoiceByName(sound.name)
-            settings = (
-                (_RATE, sound.rate_wpm),
-                (_PITCH, sound.pitch),
-                (_RANGE, sound.pitch_range),
-                (_WORDGAP, sound.word_gap),
-            )
-            for parameter, value in settings:
-                self._lib.espeak_SetParameter(parameter, value, 0)
-            code = self._lib.espeak_Synth(encoded, ctypes.c_size_t(len(encoded)), 0, 0, 0, _UTF8, None, None)
-            self._lib.espeak_Synchronize()
-            speech = b"".join(self._pieces)
-            self._pieces.clear()
+        self._lib.espeak_SetVoiceByName(sound.name)
+        settings = (
+            (_RATE, sound.rate_wpm),
+            (_PITCH, sound.pitch),
+            (_RANGE, sound.pitch_range),
+            (_WORDGAP, sound.word_gap),
+        )
+        for parameter, value in settings:
+            self._lib.espeak_SetParameter(parameter, value, 0)
+        code = self._lib.espeak_Synth(encoded, ctypes.c_size_t(len(encoded)), 0, 0, 0, _UTF8, None, None)
+        self._lib.espeak_Synchronize()
         if code != 0:
             raise SpeechError(f"espeak-ng refused a text of {len(text)} characters (code {code})")
-        return speech
+        return b"".join(self._pieces)
 
     def phonemes(self, text: str) -> str:
         """How the engine would pronounce ``text`` in American English, in IPA with stress marks."""
         rest = ctypes.c_char_p(text.encode())
         clauses: list[str] = []
-        with self._lock:
-            self._lib.espeak_SetVoiceByName(_SOUNDS["agent"].name)
-            while rest.value is not None:
-                clauses.append(self._lib.espeak_TextToPhonemes(ctypes.byref(rest), _UTF8, _IPA).decode())
+        self._lib.espeak_SetVoiceByName(_SOUNDS["agent"].name)
+        while rest.value is not None:
+            clauses.append(self._lib.espeak_TextToPhonemes(ctypes.byref(rest), _UTF8, _IPA).decode())
         return " ".join(clauses)
 
 
-def _engine() -> _Engine:
-    # `cache` alone lets two threads begin at once, and the library aborts the process if it is initialized twice.
-    with _STARTING:
-        return _started()
-
-
-@cache
-def _started() -> _Engine:
-    return _Engine()
+@contextmanager
+def _engine() -> Iterator[_Engine]:
+    # Its state is in C globals: one text at a time, and the library aborts the process if it is started twice.
+    with _ENGINE, closing(_Engine()) as engine:
+        yield engine
 
 
 def phonemes(text: str) -> str:
     """IPA of ``text`` as this engine says it; what a recogniser needs for a word that its dictionary lacks."""
-    return _engine().phonemes(text)
+    with _engine() as engine:
+        return engine.phonemes(text)
 
 
 class Speaker:
@@ -150,8 +152,9 @@ class Speaker:
             if key in self._cached:
                 self._cached.move_to_end(key)
                 return self._cached[key]
-        engine = _engine()
-        speech = _render(engine.synthesise(text, _SOUNDS[voice]), engine.hz, hz)
+        with _engine() as engine:
+            synthesised, from_hz = engine.synthesise(text, _SOUNDS[voice]), engine.hz
+        speech = _render(synthesised, from_hz, hz)
         with self._lock:
             if key not in self._cached:
                 self._cached[key] = speech
