@@ -44,6 +44,10 @@ class CallRequest:
     to: str = field(default="", repr=False)  # pii: E.164
     from_: str = field(default="", repr=False)  # pii: E.164
     context: Mapping[str, str] = field(default_factory=dict, repr=False)  # pii: fills the profile's {variables}
+    campaign: str = ""
+    """Its id, where the call belongs to one."""
+    trunk: str = ""
+    """Id of the SIP trunk; empty where only LiveKit knows it."""
     priority: int = 0
     """Higher is served first."""
     max_duration_s: float | None = None
@@ -67,6 +71,8 @@ class Assignment:
     renew_every_s: float
     lease_ttl_s: float
     """Without a renewal for this long the lease is void, and the call must end by itself."""
+    concise: bool = False
+    """A budget runs low: the agent is told to be brief from the start."""
     version: int = MESSAGE_VERSION
 
 
@@ -78,6 +84,18 @@ class Admitted:
     lease_id: str
     warm: bool
     """False: no parked actor was there, a cold one was started (3 to 4 s)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """Not now, but the request waits in the queue, and will be decided by itself."""
+
+    call_id: str
+    position: int
+    """1 is the next one of its tenant and kind."""
+    estimated_wait_s: float
+    outcome: Outcome
+    """What it waits for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +217,8 @@ class Verdict(StrEnum):
     """The answer to a renewal."""
 
     CONTINUE = "continue"
+    CONCISE = "concise"
+    """Go on, but be brief: a budget runs low."""
     WIND_DOWN = "wind-down"
     """Say goodbye and end: money or a limit is used up."""
     VOID = "void"
@@ -252,7 +272,9 @@ class CallRecord:
     live_faults: tuple[LiveFault, ...] = ()
     """Those that no renewal has told of; for the circuit breaker, not for the history."""
     usage_by_model: Mapping[str, Usage] = field(default_factory=dict)
-    """`usage`, where more than one model served the call."""
+    """`usage`, by the model that served."""
+    charges_usd_micros: Mapping[str, int] = field(default_factory=dict)
+    """The parts of the cost: `model`, `trunk`, `livekit`, `tools`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -157,6 +157,7 @@ def record_to_json(record: CallRecord) -> Json:
         "transcript": [_fields(line) for line in record.transcript],
         "live_faults": [],
         "usage_by_model": {model: _fields(usage) for model, usage in record.usage_by_model.items()},
+        "charges_usd_micros": dict(record.charges_usd_micros),
     }
 
 
