@@ -180,7 +180,7 @@ class Desk:
         if renewal.live_ok:
             self._providers.succeeded(renewal.live_model or call.terms.model)
         written = self._journal.write(rows.changed(renewed.lease))
-        if renewed.extended:
+        if renewed.binding:
             # Should the database be away, the reservation holds in memory: no live call is ended for that.
             with suppress(JournalError):
                 await written

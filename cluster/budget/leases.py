@@ -63,12 +63,14 @@ LEASE: Table[LeaseState, LeaseEvent] = {
         _E.START: _S.HELD,
         _E.RENEW: _S.HELD,
         _E.WIND_DOWN: _S.WINDING_DOWN,
+        _E.REASSIGN: _S.GRANTED,
         _E.END: _S.ENDING,
     },
     _S.WINDING_DOWN: {
         _E.START: _S.WINDING_DOWN,
         _E.RENEW: _S.WINDING_DOWN,
         _E.WIND_DOWN: _S.WINDING_DOWN,
+        _E.REASSIGN: _S.WINDING_DOWN,
         _E.END: _S.ENDING,
     },
     _S.ENDING: {_E.SETTLE: _S.SETTLED},
@@ -100,6 +102,8 @@ class Lease:
     """When it runs out unless its holder renews, in monotonic seconds. Not before its admission is durable."""
     fencing_token: int = 1
     state: LeaseState = LeaseState.GRANTED
+    dialled: bool = False
+    """A phone may have rung: whoever takes the call over does not dial."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +113,8 @@ class Renewed:
     verdict: Verdict
     lease: Lease | None = None
     """As it stands now; None where the verdict is void."""
-    extended: bool = False
-    """True where more money was reserved, which has to be durable before the holder learns of it."""
+    binding: bool = False
+    """More money was reserved, or a phone will ring: that has to be durable before the holder learns of it."""
 
 
 class LeaseBook:
@@ -182,9 +186,11 @@ class LeaseBook:
         wind_down_usd_micros: int,
         daily_budget_usd_micros: int,
         now: float,
+        dialled: bool = False,
     ) -> Renewed:
         """Note the cost so far and go on, if what is held still covers a goodbye or can be raised to.
 
+        `dialled` says that the holder dials as soon as it has the answer, or has done so.
         Void for a stale token, and for a lease that has ended.
         """
         lease = self._open.get(lease_id)
@@ -197,10 +203,17 @@ class LeaseBook:
             reserved += self._more(lease, reserved, need + wind_down_usd_micros, daily_budget_usd_micros)
         going_on = need <= reserved and lease.state is not LeaseState.WINDING_DOWN
         moved = self._moved(lease_id, LeaseEvent.RENEW if going_on else LeaseEvent.WIND_DOWN)
-        changed = replace(moved, cost_usd_micros=cost, reserved_usd_micros=reserved, expires_at=now + self._ttl_s)
+        changed = replace(
+            moved,
+            cost_usd_micros=cost,
+            reserved_usd_micros=reserved,
+            expires_at=now + self._ttl_s,
+            dialled=lease.dialled or dialled,
+        )
         self._put(changed)
         verdict = Verdict.CONTINUE if going_on else Verdict.WIND_DOWN
-        return Renewed(verdict, changed, extended=reserved > lease.reserved_usd_micros)
+        binding = reserved > lease.reserved_usd_micros or changed.dialled > lease.dialled
+        return Renewed(verdict, changed, binding=binding)
 
     def end(self, lease_id: str) -> Lease:
         """The call is over: nothing renews the lease or lets it run out while its end is written."""

@@ -140,6 +140,7 @@ def _moving(lease: Lease) -> dict[str, Any]:
         "state": lease.state.value,
         "reserved_usd_micros": lease.reserved_usd_micros,
         "cost_usd_micros": lease.cost_usd_micros,
+        "dialled": lease.dialled,
     }
 
 
@@ -156,6 +157,7 @@ def _open_row(row: Mapping[Any, Any]) -> OpenRow:
         cost_usd_micros=row["cost_usd_micros"],
         fencing_token=row["fencing_token"],
         state=state,
+        dialled=row["dialled"],
     )
     return OpenRow(lease, request_from_json(row["request"]), row["granted_at"])
 

@@ -25,6 +25,7 @@ leases = Table(
     Column("max_cost_usd_micros", BigInteger, nullable=False),
     Column("reserved_usd_micros", BigInteger, nullable=False),
     Column("cost_usd_micros", BigInteger, nullable=False),
+    Column("dialled", Boolean, nullable=False),  # a phone may have rung
     Column("granted_at", Float(53), nullable=False),
     Column("ended_at", Float(53)),  # null while the lease is open
     Column("request", JSON(none_as_null=True)),  # pii: the request and its limits, until the call has ended

@@ -141,7 +141,7 @@ def test_more_money_is_reported_as_more_so_that_it_can_be_made_durable() -> None
         book.renew("lease-1", 1, cost_usd_micros=cost, wind_down_usd_micros=20, daily_budget_usd_micros=BUDGET, now=1.0)
         for cost in (10, 90)
     ]
-    assert [answer.extended for answer in answers] == [False, True]
+    assert [answer.binding for answer in answers] == [False, True]
 
 
 def test_winding_down_is_for_good() -> None:
@@ -220,3 +220,36 @@ def test_money_belongs_to_its_tenant_and_day() -> None:
     book.forget_before("2026-11-25")
     assert book.tenants(DAY) == {"acme": (0, 105)}
     assert [lease.lease_id for lease in book] == ["lease-1", "lease-2"]
+
+
+@pytest.mark.parametrize(("cost", "state"), [(10, LeaseState.GRANTED), (1_000, LeaseState.WINDING_DOWN)])
+def test_a_call_that_runs_can_be_given_to_another_actor(cost: int, state: LeaseState) -> None:
+    """It keeps its money, and who was saying goodbye still is."""
+    book = a_book(a_lease())
+    renew(book, cost)
+    reserved = book.money("acme", DAY)
+    moved = book.reassign("lease-1", "another", 1.0)
+    assert (moved.slot, moved.fencing_token, moved.state) == ("another", 2, state)
+    assert book.money("acme", DAY) == reserved
+
+
+def test_that_a_phone_may_have_rung_is_kept() -> None:
+    """It has to be durable the first time that it is said, and is never taken back."""
+    book = a_book(a_lease())
+    answers = [
+        book.renew(
+            "lease-1",
+            1,
+            cost_usd_micros=0,
+            wind_down_usd_micros=0,
+            daily_budget_usd_micros=BUDGET,
+            now=1.0,
+            dialled=said,
+        )
+        for said in (True, True, False)
+    ]
+    assert [(answer.binding, answer.lease.dialled) for answer in answers if answer.lease] == [
+        (True, True),
+        (False, True),
+        (False, True),
+    ]
