@@ -9,7 +9,8 @@ from cluster.budget.pricing import call_cost_usd_micros
 from cluster.call.faults import Fault, diagnose
 from cluster.call.meter import LiveMeter
 from cluster.call.quality import LineStats, score
-from cluster.call.usage import UsageBook
+from cluster.call.takeover import checkpoint
+from cluster.call.usage import UsageBook, add_up
 from cluster.messages import Assignment, CallEvent, CallRecord, Checkpoint, LiveFault, Renewal, Usage
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 MAX_EVENTS = 5_000
 """An hour's events of a lively call, should the history be away for that long."""
-CHECKPOINT_LINES = 50
-"""Enough for another process to go on with the conversation; the whole transcript is in the events already."""
 MAX_FAULTS = 10
 """Told with one heartbeat: twice of what opens a circuit breaker."""
 
@@ -33,8 +32,11 @@ class Account:
         self, assignment: Assignment, model: str, slot: str, node: str, *, began: float, instructions: int = 0
     ) -> None:
         """`model` is the profile's main one; `instructions` how many tokens its instructions are."""
+        before = assignment.takeover or Checkpoint()
         self.assignment = assignment
-        self.timings_ms: dict[str, float] = {}
+        self.timings_ms: dict[str, float] = dict(before.timings_ms)
+        self.processes = before.processes + (assignment.takeover is not None)
+        self._before = before.usage_by_model
         self.recording_url = ""
         self.caller_number = ""  # pii
         """Of an inbound call that was asked for before anybody knew who was calling."""
@@ -65,8 +67,8 @@ class Account:
         self._events = (events + self._events)[-MAX_EVENTS:]
 
     def took(self, name: str, now: float) -> None:
-        """`name` was reached, so many milliseconds after the call began."""
-        self.timings_ms[name] = round((now - self._began) * 1000, 1)
+        """`name` was reached, so many milliseconds after the call began. The first time counts."""
+        self.timings_ms.setdefault(name, round((now - self._began) * 1000, 1))
 
     def live_opened(self, connection: int, target: Target, opened_at: float) -> None:
         """The call has a new Live connection. One that was parked says nothing of how its model serves now."""
@@ -100,14 +102,20 @@ class Account:
 
     def usage(self) -> Usage:
         """Tokens so far, of all models."""
-        return self._book.total()
+        return add_up(self._by_model().values())
 
     def cost_usd_micros(self) -> int:
         """What the call has cost so far."""
-        return call_cost_usd_micros(self._book.by_model())
+        return call_cost_usd_micros(self._by_model())
 
-    def renewal(self, core: CallCore, now: float) -> Renewal:
-        """The heartbeat as it stands; faults are told once."""
+    def _by_model(self, *, cut_off: bool = False) -> dict[str, Usage]:
+        """What each model is paid for, with what the processes before this one used."""
+        own = self._book.by_model(cut_off=cut_off)
+        models = dict.fromkeys((*own, *self._before))
+        return {m: add_up(part[m] for part in (self._before, own) if m in part) for m in models}
+
+    def renewal(self, core: CallCore, unheard_ms: float, now: float) -> Renewal:
+        """The heartbeat as it stands; faults are told once. `unheard_ms` of the agent's voice is still queued."""
         ok, self._live_ok = self._live_ok, False
         return Renewal(
             lease_id=self.assignment.lease_id,
@@ -118,9 +126,13 @@ class Account:
             live_faults=self._take_faults(),
             live_ok=ok,
             live_model=self._live_model,
-            checkpoint=Checkpoint(
-                resumption_handle=core.desk.continuity.handle,
-                transcript=tuple(core.turns.lines[-CHECKPOINT_LINES:]),
+            checkpoint=checkpoint(
+                core,
+                unheard_ms=unheard_ms,
+                usage_by_model=self._by_model(cut_off=True),
+                timings_ms=self._timings(core),
+                processes=self.processes,
+                now=now,
             ),
         )
 
@@ -128,7 +140,7 @@ class Account:
         """The one row of this call, whose last turn is over too."""
         for meter in self._meters.values():
             meter.disconnected()
-        by_model = self._book.by_model()
+        by_model = self._by_model()
         request = self.assignment.request
         answered_s = None if core.answered_at is None else round(core.answered_at - self._began, 3)
         return CallRecord(
@@ -148,7 +160,7 @@ class Account:
             talk_s=_talk_s(core, now),
             cost_usd_micros=self.cost_usd_micros(),
             usage=self.usage(),
-            timings_ms=self.timings_ms | {f"{k}_p50": round(median(v), 1) for k, v in core.floor.latencies_ms.items()},
+            timings_ms=self._timings(core),
             quality=self._quality(),
             to=request.to,
             from_=request.from_ or self.caller_number,
@@ -158,6 +170,9 @@ class Account:
             live_faults=self._take_faults(),
             usage_by_model=by_model if len(by_model) > 1 else {},
         )
+
+    def _timings(self, core: CallCore) -> dict[str, float]:
+        return self.timings_ms | {f"{k}_p50": round(median(v), 1) for k, v in core.floor.latencies_ms.items()}
 
     def _take_faults(self) -> tuple[LiveFault, ...]:
         faults, self._live_faults = self._live_faults, []

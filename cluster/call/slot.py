@@ -18,7 +18,8 @@ import aiohttp
 from livekit import rtc
 
 from cluster import outcome as o
-from cluster.call.call import Equipment, PhoneCall, Upstream
+from cluster.call.call import PhoneCall
+from cluster.call.equipment import Equipment, Upstream
 from cluster.call.faults import diagnose
 from cluster.call.live import LiveSession, LiveUnavailable, make_client, open_session
 from cluster.call.live_link import Opener
