@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from actors import names
 from cluster import outcome as o
 from cluster.call.slot import CallSlot
+from cluster.call.watchdog import watch_for_ever
 from cluster.logs import configure_logging
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class CallActor:
     def __init__(self, slot: str, settings: Settings) -> None:
         configure_logging(settings)
         self._name = slot
+        self._watchdog: asyncio.Task[None] | None = None
         self._slot = CallSlot(slot, names.this_node(), settings, RayUpstream())
 
     def __repr__(self) -> str:
@@ -61,6 +63,8 @@ class CallActor:
 
     async def start(self, assignment: Assignment) -> None:
         """Begin a call; returns at once."""
+        if self._watchdog is None:
+            self._watchdog = asyncio.create_task(watch_for_ever(), name="watchdog")
         await self._slot.start(assignment)
 
     async def wait(self) -> CallRecord:

@@ -238,6 +238,11 @@ class Checkpoint:
     processes: int = 1
     """How many have had the call so far."""
 
+    @property
+    def has_leg(self) -> bool:
+        """A phone is there, or may be about to ring."""
+        return self.leg != "idle"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:

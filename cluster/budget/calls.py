@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from cluster.budget.admission import Wish
@@ -18,7 +18,7 @@ from cluster.budget.pricing import (
     rates_of,
     wind_down_usd_micros,
 )
-from cluster.messages import Assignment, CallRecord, CallRequest, Direction, Line, Renewal, Usage
+from cluster.messages import Assignment, CallRecord, CallRequest, Checkpoint, Direction, Line, Renewal, Usage
 from cluster.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -80,7 +80,16 @@ class OpenCall:
     hangup_asked: bool = False
     """Before the actor had begun; it is told when it has."""
 
-    def assignment(self, lease: Lease, *, renew_every_s: float, lease_ttl_s: float) -> Assignment:
+    moved_at: list[float] = field(default_factory=list)
+    """When it went to another actor, in monotonic seconds."""
+
+    def may_move(self, now: float) -> bool:
+        """Whether another actor may take the call; a call that kills every actor is not given to all of them."""
+        self.moved_at = [at for at in self.moved_at if now - at < MOVES_WITHIN_S]
+        self.moved_at.append(now)
+        return len(self.moved_at) <= MAX_MOVES
+
+    def assignment(self, lease: Lease, *, renew_every_s: float, lease_ttl_s: float, utc: float) -> Assignment:
         """What the call's actor is told."""
         return Assignment(
             request=self.request,
@@ -91,7 +100,17 @@ class OpenCall:
             reserved_usd_micros=lease.reserved_usd_micros,
             renew_every_s=renew_every_s,
             lease_ttl_s=lease_ttl_s,
+            takeover=self._takeover(lease, utc),
         )
+
+    def _takeover(self, lease: Lease, utc: float) -> Checkpoint | None:
+        """Where the call stands, from its last heartbeat; None where it has not begun."""
+        if self.renewal is not None:
+            at = self.renewal.checkpoint
+            return replace(at, age_s=at.age_s + max(0.0, utc - self.renewed_at))
+        if lease.dialled:
+            return Checkpoint(leg=DIALLING, age_s=max(0.0, utc - self.started_at))
+        return None
 
     def lost_record(self, lease: Lease, outcome: Outcome, ended_at: float) -> CallRecord:
         """The record of a call whose actor can't write it any more, from its last checkpoint."""
@@ -124,6 +143,9 @@ class OpenCall:
         )
 
 
+MAX_MOVES: Final = 4
+MOVES_WITHIN_S: Final = 60.0
+DIALLING: Final = "dialling"
 LOST_DETAIL: Final = "The call's process ended; transcript and cost are those of its last sign of life."
 NEVER_RENEWED_DETAIL: Final = "The call's process gave no sign of life."
 

@@ -148,10 +148,11 @@ class Desk:
             wind_down_usd_micros=call.terms.wind_down_usd_micros(renewal.talk_s),
             daily_budget_usd_micros=self._rules.daily_budget_usd_micros,
             now=self._clock.now(),
+            dialled=renewal.checkpoint.has_leg,
         )
         if renewed.lease is None:
             return renewed.verdict
-        call.renewal, call.renewed_at = renewal, self._clock.utc()
+        self._serving.renewed(renewal)
         self._providers.failed(renewal.live_faults)
         if renewal.live_ok:
             self._providers.succeeded(renewal.live_model or call.terms.model)
@@ -202,6 +203,7 @@ class Desk:
             "admitted": dict(self._doorway.admitted),
             "turned_away": dict(self._doorway.turned_away),
             "ended": dict(self._serving.ended),
+            "takeovers": dict(self._serving.takeovers),
             "failed_setups": self._garage.failed_setups,
             "lost_actors": self._garage.lost_actors,
             "breakers": self._providers.states(),
@@ -211,7 +213,7 @@ class Desk:
 
     def tick(self) -> None:
         """Do what is due; an open desk does so by itself every quarter of a second."""
-        self._serving.expire()
+        self._serving.tick()
         self._garage.tick()
         self._sweep()
 

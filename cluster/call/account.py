@@ -67,8 +67,9 @@ class Account:
         self._events = (events + self._events)[-MAX_EVENTS:]
 
     def took(self, name: str, now: float) -> None:
-        """`name` was reached, so many milliseconds after the call began. The first time counts."""
-        self.timings_ms.setdefault(name, round((now - self._began) * 1000, 1))
+        """`name` was reached, so many milliseconds after the call began. A takeover's has its process's number."""
+        key = name if self.processes == 1 else f"{name}_{self.processes}"
+        self.timings_ms[key] = round((now - self._began) * 1000, 1)
 
     def live_opened(self, connection: int, target: Target, opened_at: float) -> None:
         """The call has a new Live connection. One that was parked says nothing of how its model serves now."""

@@ -115,8 +115,9 @@ class Turns:
         """The lines of the turn so far, should it end now."""
         found = self._open()
         if found and found[-1].who == "agent":
-            text = heard_words(found[-1].text, heard_ms, self._spoken_ms)
-            found[-1] = replace(found[-1], text=text, heard=False)
+            said = found.pop()
+            if text := heard_words(said.text, heard_ms, self._spoken_ms):
+                found.append(replace(said, text=text, heard=False))
         return found
 
     def _flush(self, *, cut: bool, heard_ms: float) -> list[Line]:

@@ -89,7 +89,7 @@ def test_a_profile_whose_model_has_no_price_can_not_be_admitted(profiles: dict[s
 def test_an_assignment_says_what_was_resolved(profiles: dict[str, Profile]) -> None:
     """Everything the actor needs is decided before it begins."""
     call = open_call(profiles)
-    assignment = call.assignment(LEASE, renew_every_s=2.0, lease_ttl_s=10.0)
+    assignment = call.assignment(LEASE, renew_every_s=2.0, lease_ttl_s=10.0, utc=100.0)
     assert assignment.request is call.request
     assert (assignment.lease_id, assignment.fencing_token) == ("lease-1", 3)
     assert (assignment.max_cost_usd_micros, assignment.reserved_usd_micros) == (1_000_000, 500_000)

@@ -32,7 +32,7 @@ def test_the_rules_are_those_of_the_settings(profiles: dict[str, Profile]) -> No
     assert (rules.max_calls, rules.pool.max_actors) == (12, 12)
     assert dict(rules.pool.baseline) == {"receptionist": 3, "reminder": 1}
     assert rules.daily_budget_usd_micros == 1_500_000
-    assert (rules.lease_ttl_s, rules.renew_every_s) == (9, 2)
+    assert (rules.lease_ttl_s, rules.renew_every_s) == (9, 0.5)
 
 
 def test_parked_actors_of_a_profile_that_does_not_exist_are_refused(profiles: dict[str, Profile]) -> None:
