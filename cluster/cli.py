@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -35,6 +36,8 @@ app = typer.Typer(
 )
 keys = typer.Typer(help="API keys, straight in the database that DATABASE_URL names.", no_args_is_help=True)
 app.add_typer(keys, name="key")
+prices = typer.Typer(help="The table of prices.", no_args_is_help=True)
+app.add_typer(prices, name="prices")
 
 Url = Annotated[str | None, typer.Option("--url", help="Where the API is [RINGMASTER_URL].", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
@@ -153,6 +156,18 @@ def create(
     except KeyScopeError as error:
         raise InputError(str(error)) from None
     _print({"key": key, "tenant": tenant, "scopes": scope or ["calls"]}, key, as_json=as_json)
+
+
+@prices.command("check")
+def check_prices(
+    file: Annotated[Path, typer.Argument(help="A table as RINGMASTER_PRICES_FILE takes it.", show_default=False)],
+) -> None:
+    """Read a table of prices, and say where it is wrong."""
+    from cluster.budget.prices import load_prices
+
+    tables = load_prices(file).tables
+    found = ", ".join(f"from {table.from_}: {len(table.models)} models" for table in tables)
+    _console().print(f"{file.name}: {found}", markup=False)
 
 
 @keys.command("list")

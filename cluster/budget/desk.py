@@ -26,7 +26,6 @@ from cluster.budget.garage import START_WITHIN_S, Garage
 from cluster.budget.journal import Journal, JournalError
 from cluster.budget.leases import Lease, LeaseBook, LeaseState
 from cluster.budget.pool import Pool, SlotState
-from cluster.budget.pricing import rates_of
 from cluster.budget.providers import Providers
 from cluster.budget.rows import Answer
 from cluster.budget.serving import SYSTEM_CLOCK, Clock, Serving
@@ -115,7 +114,7 @@ class Desk:
         """
         for profile in self._profiles.values():
             for target in profile.targets():
-                rates_of(target.model, self._today())
+                self._rules.prices.rates(target.model, self._today())
         utc = self._clock.utc()
         self._journal.write(rows.forgotten(utc - ANSWERS_KEPT_S))
         stored = await asyncio.to_thread(rows.load, self._engine, str(self._today()), utc - ANSWERS_KEPT_S)
@@ -126,7 +125,7 @@ class Desk:
         for row in stored.open:
             # A profile that is gone meanwhile runs on in its actor; only the margin for its goodbye is a guess.
             profile = self._profiles.get(row.request.profile) or next(iter(self._profiles.values()))
-            terms = terms_of(row.request, profile, date.fromisoformat(row.lease.day))
+            terms = terms_of(row.request, profile, self._rules.prices, date.fromisoformat(row.lease.day))
             # An actor that has not got the call serves others: with the lease it has no more to do.
             slot = row.lease.slot if row.lease.slot in live else ""
             # Whoever holds it has a whole time to live to be heard of: a restart takes nothing from anybody.
@@ -239,7 +238,7 @@ class Desk:
         if profile is None:
             known = ", ".join(sorted(self._profiles))
             return Refused(outcome=UNKNOWN_PROFILE, detail=f"There is no such profile; there are {known}.")
-        terms = terms_of(request, profile, self._today())
+        terms = terms_of(request, profile, self._rules.prices, self._today())
         # A caller who is there is not sent away: a fallback may serve, and a recorded sentence is better than a tone.
         outbound = request.direction is Direction.OUTBOUND
         live_wait_s = self._providers.wait_s(profile.model) if outbound else 0.0
@@ -359,6 +358,7 @@ def _shown(lease: Lease, call: OpenCall, utc: float) -> dict[str, Any]:
         "duration_s": round(utc - call.started_at, 3),
         "talk_s": talk_s,
         "cost_usd_micros": lease.cost_usd_micros,
+        "charges_usd_micros": dict(call.renewal.charges_usd_micros) if call.renewal else {},
         "reserved_usd_micros": lease.reserved_usd_micros,
         "slot": lease.slot,
     }

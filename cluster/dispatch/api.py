@@ -46,8 +46,8 @@ class Front:
     profiles: Mapping[str, frozenset[str]]
     """Those that are installed, and the variables that the `context` of a call has to fill."""
     room_prefix: str
-    can_dial: bool
-    """There is an outbound trunk."""
+    trunk: str
+    """LiveKit's id of the one that dials; empty where there is none."""
     version: str
     metrics: Callable[[Mapping[str, Any]], str]
     """Prometheus text from `BudgetPool`'s statistics."""
@@ -94,7 +94,7 @@ async def create_call(
     idempotency_key: Annotated[str | None, Header(description="The same key within 24 h is the same call")] = None,
 ) -> dict[str, Any]:
     """Place an outbound call. It is dialled when this returns; its course is at `GET /v1/calls/{call_id}/events`."""
-    if not front.can_dial:
+    if not front.trunk:
         detail = "there is no outbound trunk; set RINGMASTER_OUTBOUND_TRUNK_ID"
         raise Problem("unavailable", detail, reason="ours/no-outbound-trunk")
     if body.profile not in front.profiles:
@@ -109,6 +109,7 @@ async def create_call(
         tenant=key.tenant,
         idempotency_key=_checked(idempotency_key),
         room_prefix=front.room_prefix,
+        trunk=front.trunk,
     )
     answer = await front.pool.admit(request)
     if not isinstance(answer, Admitted):
@@ -258,7 +259,8 @@ def _as_it_stands(call: dict[str, Any], live: Mapping[str, Any] | None) -> dict[
     """The call with what `BudgetPool` knows better while it runs: its cost and how long it lasts."""
     if live is None or call["state"] == ENDED:
         return call
-    return call | {"cost": cost_view(live["cost_usd_micros"]), "duration_s": live["duration_s"]}
+    cost = cost_view(live["cost_usd_micros"], live["charges_usd_micros"])
+    return call | {"cost": cost, "duration_s": live["duration_s"]}
 
 
 def _only_live(call_id: str, live: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ DEFAULT_TENANT: Final = "default"
 PROFILE_ATTRIBUTE: Final = "ringmaster.profile"
 FROM_ATTRIBUTE: Final = "sip.phoneNumber"
 TO_ATTRIBUTE: Final = "sip.trunkPhoneNumber"
+TRUNK_ATTRIBUTE: Final = "sip.trunkID"
 BAD_METADATA: Final = Outcome(Result.OURS, "bad-dispatch-metadata")
 UNKNOWN_PROFILE: Final = Outcome(Result.OURS, "unknown-profile")
 
@@ -91,9 +92,9 @@ def call_id_of_room(room_sid: str) -> str:
 
 
 def outbound_request(
-    body: CallBody, *, call_id: str, tenant: str, idempotency_key: str | None, room_prefix: str
+    body: CallBody, *, call_id: str, tenant: str, idempotency_key: str | None, room_prefix: str, trunk: str
 ) -> CallRequest:
-    """The request behind an HTTP body. Without an idempotency key it is like no other."""
+    """The request behind an HTTP body, to be dialled by that trunk. Without an idempotency key it is like no other."""
     return CallRequest(
         request_id=idempotency_key or call_id,
         call_id=call_id,
@@ -105,6 +106,7 @@ def outbound_request(
         to=body.to,
         from_=body.from_ or "",
         context=body.context,
+        trunk=trunk,
         priority=body.priority,
         max_duration_s=body.max_duration_s,
         max_cost_usd_micros=None if body.max_cost_usd is None else int(body.max_cost_usd * 1_000_000),
@@ -126,6 +128,7 @@ def inbound_request(arrival: Arrival, profile: str, context: Mapping[str, str]) 
         to=arrival.attributes.get(TO_ATTRIBUTE, ""),
         from_=arrival.attributes.get(FROM_ATTRIBUTE, ""),
         context=context,
+        trunk=arrival.attributes.get(TRUNK_ATTRIBUTE, ""),
     )
 
 
