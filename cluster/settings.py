@@ -194,7 +194,7 @@ class BudgetSettings(_Group):
     what a mistake may cost before somebody looks."""
 
     prices_file: Home = Field(default=PRICES, validation_alias="RINGMASTER_PRICES_FILE")
-    """Table of prices (YAML), to add what a carrier and LiveKit charge. `ringmaster prices check` says whether it is right."""
+    """Table of prices (YAML), to add what carrier and LiveKit charge; `ringmaster prices check` says if it is right."""
 
     @property
     def daily_usd_micros(self) -> int:

@@ -165,13 +165,13 @@ def record_from_json(fields: Mapping[str, Any]) -> CallRecord:
     """Read back what `record_to_json` wrote."""
     return CallRecord(
         **{
-            **fields,
+            **{name: value for name, value in fields.items() if name in CallRecord.__slots__},
             "direction": Direction(fields["direction"]),
             "outcome": Outcome.parse(fields["outcome"]),
             "usage": Usage(**fields["usage"]),
             "transcript": tuple(Line(**line) for line in fields["transcript"]),
             "live_faults": (),
-            "metered": metered_from_json(fields["metered"]),
+            "metered": metered_from_json(fields["metered"]) if "metered" in fields else Metered(),
         }
     )
 

@@ -181,11 +181,6 @@ class LeaseBook:
         lease = self._moved(lease_id, LeaseEvent.START)
         return self._put(replace(lease, expires_at=now + self._ttl_s))
 
-    def may_move(self, lease_id: str, now: float) -> bool:
-        """Whether `reassign` would give the lease to another actor."""
-        lease = self._open.get(lease_id)
-        return lease is not None and LeaseEvent.REASSIGN in LEASE[lease.state] and len(_moves(lease, now)) < MAX_MOVES
-
     def reassign(self, lease_id: str, slot: str, now: float) -> Lease:
         """Give the lease, with its money, to another actor; whatever the earlier one still says is void from now on.
 
@@ -193,13 +188,14 @@ class LeaseBook:
         Raises `TooManyMoves`.
         """
         lease = self._moved(lease_id, LeaseEvent.REASSIGN)
-        moves = _moves(lease, now)
-        if len(moves) >= MAX_MOVES:
+        if not may_move(lease, now):
             raise TooManyMoves(lease_id)
         within_s = self._start_within_s if lease.state is LeaseState.GRANTED else self._ttl_s
         token = lease.fencing_token + 1
         return self._put(
-            replace(lease, slot=slot, fencing_token=token, expires_at=now + within_s, moved_at=(*moves, now))
+            replace(
+                lease, slot=slot, fencing_token=token, expires_at=now + within_s, moved_at=(*_moves(lease, now), now)
+            )
         )
 
     def renew(
@@ -285,6 +281,11 @@ class LeaseBook:
         lease = self._open.pop(lease_id)
         del self._by_call[lease.call_id]
         self._reserved[lease.tenant, lease.day] -= lease.reserved_usd_micros
+
+
+def may_move(lease: Lease, now: float) -> bool:
+    """Whether `LeaseBook.reassign` would give it to another actor."""
+    return LeaseEvent.REASSIGN in LEASE[lease.state] and len(_moves(lease, now)) < MAX_MOVES
 
 
 def _moves(lease: Lease, now: float) -> tuple[float, ...]:

@@ -62,7 +62,7 @@ def make_front(pool: PoolDouble, history: HistoryPort, rooms: RoomsDouble, inbou
         "doorkeeper": Doorkeeper(pool),
         "profiles": dict.fromkeys(PROFILES, frozenset[str]()) | {"survey": frozenset({"name", "topic"})},
         "room_prefix": "call-",
-        "can_dial": True,
+        "trunk": "ST_1",
         "version": "1.2.3",
         "metrics": lambda statistics: f"busy {statistics['busy']}\n",
         "close": errands.close,
@@ -206,7 +206,7 @@ async def test_without_a_trunk_nothing_is_dialled(
     pool: PoolDouble, history: HistoryPort, rooms: RoomsDouble, inbound: Inbound
 ) -> None:
     """503, with the variable that is not set."""
-    async with client_of(make_front(pool, history, rooms, inbound, can_dial=False)) as client:
+    async with client_of(make_front(pool, history, rooms, inbound, trunk="")) as client:
         problem = await Api(client).problem("POST", "/v1/calls", json=BODY)
     assert (problem["status"], problem["reason"]) == (503, "ours/no-outbound-trunk")
     assert "RINGMASTER_OUTBOUND_TRUNK_ID" in problem["detail"]
@@ -250,11 +250,12 @@ async def test_a_call_as_it_runs(api: Api, pool: PoolDouble, history: HistoryPor
     await history.history.append([an_event("leg", call_id=call_id, state="ringing")])
     running = (await api.ask("GET", f"/v1/calls/{call_id}")).json()
     assert (running["state"], running["to"], running["duration_s"]) == ("ringing", "+*********01", 1.5)
-    assert running["cost"] == {"usd": 0.000777, "usd_micros": 777}
+    assert running["cost"] == {"usd": 0.000777, "usd_micros": 777, "by_kind_usd_micros": {"model": 777}}
     assert (await api.ask("GET", f"/v1/calls/{call_id}", ADMIN_KEY)).json()["to"] == CALLER
     await history.history.finish(a_record(call_id, o.BUSY))
     over = (await api.ask("GET", f"/v1/calls/{call_id}")).json()
-    assert (over["state"], over["cost"]["usd_micros"]) == ("ended", 12_345)
+    by_kind = {"model": 12_000, "trunk": 345}
+    assert (over["state"], over["cost"]["by_kind_usd_micros"]) == ("ended", by_kind)
     assert over["outcome"] == {"result": "caller", "reason": "busy", "detail": ""}
     assert [line["text"] for line in over["transcript"]] == ["Hello.", "Hi."]
 
@@ -275,7 +276,10 @@ async def test_pages_of_calls(api: Api, pool: PoolDouble, history: HistoryPort) 
     for number in range(3):
         await history.history.begin(a_request(f"call_{number}"), START + number)
     await history.history.finish(a_record("call_0"))
-    pool.live["call_2"] = {"call_id": "call_2", "tenant": "acme", "duration_s": 9.0, "cost_usd_micros": 5}
+    pool.live["call_2"] = {"call_id": "call_2", "tenant": "acme", "duration_s": 9.0} | {
+        "cost_usd_micros": 5,
+        "charges_usd_micros": {},
+    }
     page = (await api.ask("GET", "/v1/calls?limit=2")).json()
     assert [call["call_id"] for call in page["calls"]] == ["call_2", "call_1"]
     assert page["calls"][0]["cost"]["usd_micros"] == 5
