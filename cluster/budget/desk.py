@@ -18,6 +18,8 @@ from cluster.budget.doorway import Doorway
 from cluster.budget.garage import START_WITHIN_S, Garage
 from cluster.budget.journal import Journal, JournalError
 from cluster.budget.leases import Lease, LeaseBook, LeaseState
+from cluster.budget.limits import Limits
+from cluster.budget.policy import NO_POLICY, Policy
 from cluster.budget.pool import Pool, SlotState
 from cluster.budget.pricing import rates_of
 from cluster.budget.providers import Providers
@@ -52,6 +54,7 @@ class Desk:
         history: History,
         close_room: CloseRoom,
         clock: Clock = SYSTEM_CLOCK,
+        policy: Policy = NO_POLICY,
     ) -> None:
         """Must be made in the event loop that it is used in. `engine`'s database is at the newest migration."""
         self._rules = rules
@@ -80,8 +83,16 @@ class Desk:
             renew_every_s=rules.renew_every_s,
             lease_ttl_s=rules.lease_ttl_s,
         )
-        self._doorway = Doorway(
+        self._limits = Limits(
             rules=rules,
+            policy=policy,
+            book=self._book,
+            garage=self._garage,
+            providers=self._providers,
+            clock=clock,
+        )
+        self._doorway = Doorway(
+            limits=self._limits,
             profiles=profiles,
             book=self._book,
             garage=self._garage,
@@ -168,11 +179,11 @@ class Desk:
 
     def drain(self, *, on: bool) -> None:
         """Take no new calls from now on, or take them again. Live calls go on."""
-        self._doorway.draining = on
+        self._limits.draining = on
 
     def capacity(self) -> int:
         """How many more calls could start now."""
-        return self._doorway.capacity()
+        return self._limits.free()
 
     def live_calls(self, tenant: str | None = None) -> list[dict[str, Any]]:
         """The open calls of a tenant, or of all, oldest first. Numbers are masked."""
@@ -188,7 +199,7 @@ class Desk:
             "max_calls": self._rules.max_calls,
             "live_calls": len(self._book),
             "free": self.capacity(),
-            "draining": self._doorway.draining,
+            "draining": self._limits.draining,
             "actors": states.total(),
             "parked": states[SlotState.PARKED],
             "busy": states[SlotState.LENT],
