@@ -137,8 +137,7 @@ def _shut(_wish: Wish, load: Load) -> Refused | None:
 
 def _over_capacity(_wish: Wish, load: Load) -> Wait | None:
     full = (ceiling.outcome for ceiling in load.ceilings if ceiling.calls >= ceiling.max_calls)
-    outcome = next(full, None)
-    return outcome and Wait(outcome=outcome, retry_after_s=SLOT_RETRY_S)
+    return next((Wait(outcome=outcome, retry_after_s=SLOT_RETRY_S) for outcome in full), None)
 
 
 def _over_rate(_wish: Wish, load: Load) -> Wait | None:
