@@ -64,14 +64,7 @@ class Desk:
         self._book = LeaseBook(ttl_s=rules.lease_ttl_s, start_within_s=START_WITHIN_S)
         self._journal = Journal(engine)
         self._providers = Providers(rules.breaker, clock.now)
-        self._garage = Garage(
-            Pool(rules.pool, _names("call-slot")),
-            actors,
-            clock.now,
-            providers=self._providers,
-            models={name: profile.model for name, profile in profiles.items()},
-            setup_timeout_s=rules.setup_timeout_s,
-        )
+        self._garage = self._new_garage(actors)
         self._serving = Serving(
             book=self._book,
             garage=self._garage,
@@ -105,6 +98,16 @@ class Desk:
         )
         self._ticking: asyncio.Task[None] | None = None
         self._next_sweep = 0.0
+
+    def _new_garage(self, actors: CallActors) -> Garage:
+        return Garage(
+            Pool(self._rules.pool, _names("call-slot")),
+            actors,
+            self._clock.now,
+            providers=self._providers,
+            models={name: profile.model for name, profile in self._profiles.items()},
+            setup_timeout_s=self._rules.setup_timeout_s,
+        )
 
     async def open(self) -> None:
         """Read what an earlier process left, attach to the calls that live, and begin to keep the pool.

@@ -84,7 +84,7 @@ class UnknownLease(KeyError):
 
 
 Group = tuple[str, str]
-"""Calls that are counted together: what they have in common, and its name."""
+"""Calls that are counted together: what they have in common, and its name. `inbound` and `outbound` are a tenant's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +141,8 @@ class LeaseBook:
         self._by_call: dict[str, str] = {}
         self._spent: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._reserved: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self._counts: Counter[Group] = Counter()
+        self.counts: Counter[Group] = Counter()
+        """How many open leases each group has."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -157,13 +158,6 @@ class LeaseBook:
     def of_call(self, call_id: str) -> Lease | None:
         """The open lease of a call."""
         return self._open.get(self._by_call.get(call_id, ""))
-
-    def count(self, what: str, name: str) -> int:
-        """How many open leases a group has: a `direction`, `tenant`, `campaign` or `trunk`.
-
-        `outbound` and `inbound` count a tenant's calls of that direction.
-        """
-        return self._counts[what, name]
 
     def money(self, tenant: str, day: str) -> tuple[int, int]:
         """What the tenant has spent and reserved of that day, in micro-dollars."""
@@ -274,7 +268,7 @@ class LeaseBook:
             before.reserved_usd_micros if before else 0
         )
         if before is None:
-            self._counts.update(lease.groups())
+            self.counts.update(lease.groups())
         self._open[lease.lease_id] = lease
         self._by_call[lease.call_id] = lease.lease_id
         return lease
@@ -282,5 +276,5 @@ class LeaseBook:
     def _close(self, lease_id: str) -> None:
         lease = self._open.pop(lease_id)
         del self._by_call[lease.call_id]
-        self._counts.subtract(lease.groups())
+        self.counts.subtract(lease.groups())
         self._reserved[lease.tenant, lease.day] -= lease.reserved_usd_micros

@@ -98,16 +98,16 @@ class Limits:
         return None if None in waits else max((wait for wait in waits if wait is not None), default=0.0)
 
     def _ceilings(self, request: CallRequest, profile: Profile) -> Iterator[Ceiling]:
-        count, policy, max_calls = self._book.count, self.policy, self._rules.max_calls
+        counts, policy, max_calls = self._book.counts, self.policy, self._rules.max_calls
         yield Ceiling(o.OVER_CAPACITY, len(self._book), max_calls)
         if request.direction is Direction.OUTBOUND:
-            yield Ceiling(o.OVER_CAPACITY, count("direction", "outbound"), max(0, max_calls - policy.inbound_reserve))
+            yield Ceiling(o.OVER_CAPACITY, counts["direction", "outbound"], max(0, max_calls - policy.inbound_reserve))
         if (limit := policy.tenant(request.tenant).max_calls) is not None:
-            yield Ceiling(o.OVER_TENANT_CALLS, count("tenant", request.tenant), limit)
+            yield Ceiling(o.OVER_TENANT_CALLS, counts["tenant", request.tenant], limit)
         if (limit := policy.campaign(request.campaign).max_calls) is not None:
-            yield Ceiling(o.OVER_CAMPAIGN_CALLS, count("campaign", request.campaign), limit)
+            yield Ceiling(o.OVER_CAMPAIGN_CALLS, counts["campaign", request.campaign], limit)
         if (limit := policy.trunk(request.trunk).max_calls) is not None:
-            yield Ceiling(o.OVER_TRUNK_CALLS, count("trunk", request.trunk), limit)
+            yield Ceiling(o.OVER_TRUNK_CALLS, counts["trunk", request.trunk], limit)
         if policy.gemini_sessions is not None:
             parked = self._garage.parked()
             # A parked session of the profile becomes the call's: it takes no other one.
