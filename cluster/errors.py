@@ -6,6 +6,7 @@
         ProfileError           a profile file
         ModelError             the table of models
         PriceError             the table of prices
+        PolicyError            the operator's policy file
 
 An error holds no personal data and no credential: its text reaches logs and screens.
 """
@@ -35,3 +36,7 @@ class ModelError(InputError):
 
 class PriceError(InputError):
     """The table of prices is malformed, each line of the message starting with `file:line:`, or lacks a price."""
+
+
+class PolicyError(InputError):
+    """One or more problems in the policy file; each line of the message starts with `file:line:`."""

@@ -11,14 +11,14 @@ Rules of this file:
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from cluster.machine import Table, step
-from cluster.messages import Verdict
+from cluster.messages import Direction, Verdict
 
 
 class LeaseState(StrEnum):
@@ -95,6 +95,10 @@ class UnknownLease(KeyError):
     """No open lease has this id: it has ended, or never was."""
 
 
+Group = tuple[str, str]
+"""Calls that are counted together: what they have in common, and its name. `inbound` and `outbound` are a tenant's."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
     """One open lease, as it stands."""
@@ -114,6 +118,19 @@ class Lease:
     state: LeaseState = LeaseState.GRANTED
     moved_at: tuple[float, ...] = ()
     """When it was given to other actors of late."""
+    direction: Direction = Direction.OUTBOUND
+    campaign: str = ""
+    trunk: str = ""
+
+    def groups(self) -> tuple[Group, ...]:
+        """Those that its call counts for while it is open."""
+        return (
+            ("direction", self.direction),
+            ("tenant", self.tenant),
+            (self.direction, self.tenant),
+            ("campaign", self.campaign),
+            ("trunk", self.trunk),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +155,8 @@ class LeaseBook:
         self._by_call: dict[str, str] = {}
         self._spent: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._reserved: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.counts: Counter[Group] = Counter()
+        """How many open leases each group has."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -273,6 +292,8 @@ class LeaseBook:
         self._reserved[lease.tenant, lease.day] += lease.reserved_usd_micros - (
             before.reserved_usd_micros if before else 0
         )
+        if before is None:
+            self.counts.update(lease.groups())
         self._open[lease.lease_id] = lease
         self._by_call[lease.call_id] = lease.lease_id
         return lease
@@ -280,6 +301,7 @@ class LeaseBook:
     def _close(self, lease_id: str) -> None:
         lease = self._open.pop(lease_id)
         del self._by_call[lease.call_id]
+        self.counts.subtract(lease.groups())
         self._reserved[lease.tenant, lease.day] -= lease.reserved_usd_micros
 
 

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.dispatch import problems
-from cluster.dispatch.access import Doorkeeper
+from cluster.dispatch.access import Doorkeeper, permit
 from cluster.dispatch.ports import ControlPlaneDown, History, Pool
 from cluster.dispatch.problems import Problem
 from cluster.dispatch.requests import CallBody, new_call_id, outbound_request
@@ -46,8 +46,8 @@ class Front:
     profiles: Mapping[str, frozenset[str]]
     """Those that are installed, and the variables that the `context` of a call has to fill."""
     room_prefix: str
-    trunk: str
-    """LiveKit's id of the one that dials; empty where there is none."""
+    can_dial: bool
+    """There is an outbound trunk."""
     version: str
     metrics: Callable[[Mapping[str, Any]], str]
     """Prometheus text from `BudgetPool`'s statistics."""
@@ -89,12 +89,13 @@ system = APIRouter(tags=["system"])
 async def create_call(
     body: CallBody,
     front: TheFront,
-    key: CallsKey,
+    key: AnyKey,
     response: Response,
     idempotency_key: Annotated[str | None, Header(description="The same key within 24 h is the same call")] = None,
 ) -> dict[str, Any]:
     """Place an outbound call. It is dialled when this returns; its course is at `GET /v1/calls/{call_id}/events`."""
-    if not front.trunk:
+    permit(key, "campaigns" if body.campaign else "calls")
+    if not front.can_dial:
         detail = "there is no outbound trunk; set RINGMASTER_OUTBOUND_TRUNK_ID"
         raise Problem("unavailable", detail, reason="ours/no-outbound-trunk")
     if body.profile not in front.profiles:
@@ -109,7 +110,6 @@ async def create_call(
         tenant=key.tenant,
         idempotency_key=_checked(idempotency_key),
         room_prefix=front.room_prefix,
-        trunk=front.trunk,
     )
     answer = await front.pool.admit(request)
     if not isinstance(answer, Admitted):

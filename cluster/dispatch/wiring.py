@@ -51,7 +51,7 @@ def open_front(settings: Settings, pool: Pool, history: History) -> Front:
         doorkeeper=Doorkeeper(pool),
         profiles=profiles,
         room_prefix=settings.dispatch.room_prefix,
-        trunk=settings.dispatch.outbound_trunk_id or "",
+        can_dial=settings.dispatch.outbound_trunk_id is not None,
         version=__version__,
         metrics=render,
         close=close,

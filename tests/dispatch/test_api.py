@@ -62,7 +62,7 @@ def make_front(pool: PoolDouble, history: HistoryPort, rooms: RoomsDouble, inbou
         "doorkeeper": Doorkeeper(pool),
         "profiles": dict.fromkeys(PROFILES, frozenset[str]()) | {"survey": frozenset({"name", "topic"})},
         "room_prefix": "call-",
-        "trunk": "ST_1",
+        "can_dial": True,
         "version": "1.2.3",
         "metrics": lambda statistics: f"busy {statistics['busy']}\n",
         "close": errands.close,
@@ -206,7 +206,7 @@ async def test_without_a_trunk_nothing_is_dialled(
     pool: PoolDouble, history: HistoryPort, rooms: RoomsDouble, inbound: Inbound
 ) -> None:
     """503, with the variable that is not set."""
-    async with client_of(make_front(pool, history, rooms, inbound, trunk="")) as client:
+    async with client_of(make_front(pool, history, rooms, inbound, can_dial=False)) as client:
         problem = await Api(client).problem("POST", "/v1/calls", json=BODY)
     assert (problem["status"], problem["reason"]) == (503, "ours/no-outbound-trunk")
     assert "RINGMASTER_OUTBOUND_TRUNK_ID" in problem["detail"]
@@ -235,6 +235,15 @@ async def test_the_api_is_locked(api: Api, method: str, path: str) -> None:
     if path != "/metrics":
         problem = await api.problem(method, path, CAMPAIGNS_KEY, json=BODY if method == "POST" else None)
         assert (problem["status"], problem["slug"], problem["scope"]) == (403, "forbidden", "calls")
+
+
+async def test_a_campaigns_key_places_the_calls_of_campaigns(api: Api, pool: PoolDouble) -> None:
+    """And no others; a key for calls places none of a campaign's. The call's own hours go with it."""
+    campaign = BODY | {"campaign": "spring-1", "calling_hours": "Mo-Fr 09:00-20:00"}
+    assert (await api.ask("POST", "/v1/calls", CAMPAIGNS_KEY, json=campaign)).status_code == 202
+    assert (pool.asked[0].campaign, pool.asked[0].calling_hours) == ("spring-1", "Mo-Fr 09:00-20:00")
+    problem = await api.problem("POST", "/v1/calls", json=campaign)
+    assert (problem["slug"], problem["scope"]) == ("forbidden", "campaigns")
 
 
 # Looking at calls
@@ -378,7 +387,7 @@ async def test_a_failure_of_ours_shows_nothing_of_itself(
 async def test_every_problem_type_has_a_page(api: Api) -> None:
     """The `type` of a problem leads somewhere."""
     page = (await api.ask("GET", "/docs/problems/over-capacity", None)).json()
-    assert page["title"] == "All calls are taken"
+    assert page["title"] == "No more calls may run at once"
     assert (await api.problem("GET", "/docs/problems/nothing", None))["slug"] == "not-found"
 
 

@@ -29,7 +29,6 @@ def outbound(body: r.CallBody, idempotency_key: str | None) -> CallRequest:
         tenant="acme",
         idempotency_key=idempotency_key,
         room_prefix="call-",
-        trunk="ST_1",
     )
 
 
@@ -41,7 +40,6 @@ def test_a_body_becomes_a_request() -> None:
     assert (request.room, request.identity) == ("call-call_x", "agent-call_x")
     assert (request.direction, request.profile) == (Direction.OUTBOUND, "reminder")
     assert (request.to, request.from_, request.context) == ("+15551230001", "+15559870002", {"name": "Ana"})
-    assert request.trunk == "ST_1"
     assert (request.priority, request.max_duration_s, request.max_cost_usd_micros) == (3, 60, 250_000)
     assert request.body_sha256 == body.sha256()
 
@@ -144,3 +142,10 @@ def test_a_malformed_wish_is_refused(wish: dict[str, Any]) -> None:
     with pytest.raises(r.BadDispatch, match=r"mend|name a profile") as error:
         r.wish_of(an_arrival(json.dumps(wish)), "receptionist")
     assert error.value.outcome == r.BAD_METADATA
+
+
+def test_an_inbound_call_says_by_which_trunk_it_came() -> None:
+    """Where LiveKit told."""
+    by_webhook = r.inbound_request(an_arrival(**{"sip.trunkID": "ST_in"}), "receptionist", {})
+    assert by_webhook.trunk == "ST_in"
+    assert r.inbound_request(an_arrival(), "receptionist", {}).trunk == ""
