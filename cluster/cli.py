@@ -38,6 +38,8 @@ keys = typer.Typer(help="API keys, straight in the database that DATABASE_URL na
 app.add_typer(keys, name="key")
 manifests = typer.Typer(help="The manifest of a cluster on KubeRay.", no_args_is_help=True)
 app.add_typer(manifests, name="manifest")
+policies = typer.Typer(help="The operator's policy: who may call, how much, when.", no_args_is_help=True)
+app.add_typer(policies, name="policy")
 
 Url = Annotated[str | None, typer.Option("--url", help="Where the API is [RINGMASTER_URL].", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
@@ -213,6 +215,17 @@ def check(
             f"{group.where}: {group.name} waits {group.drain_s:g} s for its calls to end; "
             f"the longest are those of {longest.name}, {longest.limits.max_duration_s:g} s"
         )
+
+
+@policies.command("check")
+def check_policy(
+    file: Annotated[Path, typer.Argument(help="A YAML file, as RINGMASTER_POLICY_FILE.", show_default=False)],
+) -> None:
+    """Say whether a policy file is right; exits with 2 where it is not, with the line."""
+    from cluster.budget.policy import load_policy
+
+    load_policy(file)
+    _console().print(f"{file} is right")
 
 
 def show_checks(found: Sequence[Check], *, as_json: bool) -> None:

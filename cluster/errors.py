@@ -6,6 +6,7 @@
         ProfileError           a profile file
         ModelError             the table of models
         ManifestError          the manifest of a cluster on KubeRay
+        PolicyError            the operator's policy file
 
 An error holds no personal data and no credential: its text reaches logs and screens.
 """
@@ -35,3 +36,7 @@ class ModelError(InputError):
 
 class ManifestError(InputError):
     """The manifest of a cluster on KubeRay would cut calls off; each line of the message starts with `file:line:`."""
+
+
+class PolicyError(InputError):
+    """One or more problems in the policy file; each line of the message starts with `file:line:`."""
