@@ -6,6 +6,7 @@
         ProfileError           a profile file
         ModelError             the table of models
         ManifestError          the manifest of a cluster on KubeRay
+        PriceError             the table of prices
         PolicyError            the operator's policy file
 
 An error holds no personal data and no credential: its text reaches logs and screens.
@@ -36,6 +37,10 @@ class ModelError(InputError):
 
 class ManifestError(InputError):
     """The manifest of a cluster on KubeRay would cut calls off; each line of the message starts with `file:line:`."""
+
+
+class PriceError(InputError):
+    """The table of prices is malformed, each line of the message starting with `file:line:`, or lacks a price."""
 
 
 class PolicyError(InputError):
