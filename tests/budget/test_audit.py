@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import delete, insert, text, update
+from sqlalchemy import MetaData, Table, delete, insert, update
 
 from cluster.budget.audit import audit
+from cluster.budget.calls import request_to_json
 from cluster.budget.prices import load_prices
 from cluster.budget.rows import load
 from cluster.budget.tables import leases, ledger
@@ -79,23 +80,12 @@ def test_calls_that_run_while_the_ledger_is_introduced_are_entered(tmp_path: Pat
         config.set_main_option("script_location", "cluster:migrations")
         config.attributes["connection"] = connection
         command.upgrade(config, "0002")
-        old = {
-            "tenant": "acme",
-            "day": "2026-11-24",
-            "slot": "s",
-            "fencing_token": 1,
-            "state": "held",
-            "granted_at": 1.0,
-        }
-        money = {"max_cost_usd_micros": 900, "reserved_usd_micros": 500, "cost_usd_micros": 20}
-        insert_old = text(
-            "INSERT INTO leases (lease_id, call_id, request, ended_at, {0}) VALUES (:id, :id, :request, :ended_at, {1})".format(
-                ", ".join(old | money), ", ".join(f":{name}" for name in old | money)
-            )
-        )
-        request = json.dumps({"profile": "receptionist", "direction": "outbound"})
-        connection.execute(insert_old, {**old, **money, "id": "open", "request": request, "ended_at": None})
-        connection.execute(insert_old, {**old, **money, "id": "over", "request": None, "ended_at": 2.0})
+        before = Table("leases", MetaData(), autoload_with=connection)
+        old: dict[str, Any] = {"tenant": "acme", "day": "2026-11-24", "slot": "s", "fencing_token": 1, "state": "held"}
+        old |= {"max_cost_usd_micros": 900, "reserved_usd_micros": 500, "cost_usd_micros": 20, "granted_at": 1.0}
+        request = request_to_json(call_request())
+        connection.execute(insert(before).values(lease_id="open", call_id="call-1", request=request, **old))
+        connection.execute(insert(before).values(lease_id="over", call_id="call-2", ended_at=2.0, **old))
     upgrade(engine)
     found = audit(engine, load_prices())
     assert (found.leases, found.entries, found.problems) == (1, 1, [])
