@@ -18,8 +18,10 @@ from cluster.budget.doorway import Doorway
 from cluster.budget.garage import START_WITHIN_S, Garage
 from cluster.budget.journal import Journal, JournalError
 from cluster.budget.leases import Lease, LeaseBook, LeaseState
+from cluster.budget.limits import Limits
+from cluster.budget.policy import NO_POLICY, Policy
 from cluster.budget.pool import Pool, SlotState
-from cluster.budget.pricing import rates_of
+from cluster.budget.pricing import Bill
 from cluster.budget.providers import Providers
 from cluster.budget.serving import SYSTEM_CLOCK, Clock, Serving
 from cluster.messages import Admission, CallRequest, Direction, Renewal, Verdict
@@ -52,6 +54,7 @@ class Desk:
         history: History,
         close_room: CloseRoom,
         clock: Clock = SYSTEM_CLOCK,
+        policy: Policy = NO_POLICY,
     ) -> None:
         """Must be made in the event loop that it is used in. `engine`'s database is at the newest migration."""
         self._rules = rules
@@ -61,14 +64,7 @@ class Desk:
         self._book = LeaseBook(ttl_s=rules.lease_ttl_s, start_within_s=START_WITHIN_S)
         self._journal = Journal(engine)
         self._providers = Providers(rules.breaker, clock.now)
-        self._garage = Garage(
-            Pool(rules.pool, _names("call-slot")),
-            actors,
-            clock.now,
-            providers=self._providers,
-            models={name: profile.model for name, profile in profiles.items()},
-            setup_timeout_s=rules.setup_timeout_s,
-        )
+        self._garage = self._new_garage(actors)
         self._serving = Serving(
             book=self._book,
             garage=self._garage,
@@ -80,8 +76,17 @@ class Desk:
             renew_every_s=rules.renew_every_s,
             lease_ttl_s=rules.lease_ttl_s,
         )
-        self._doorway = Doorway(
+        self._limits = Limits(
             rules=rules,
+            policy=policy,
+            book=self._book,
+            garage=self._garage,
+            providers=self._providers,
+            clock=clock,
+        )
+        self._doorway = Doorway(
+            limits=self._limits,
+            prices=rules.prices,
             profiles=profiles,
             book=self._book,
             garage=self._garage,
@@ -95,6 +100,16 @@ class Desk:
         self._ticking: asyncio.Task[None] | None = None
         self._next_sweep = 0.0
 
+    def _new_garage(self, actors: CallActors) -> Garage:
+        return Garage(
+            Pool(self._rules.pool, _names("call-slot")),
+            actors,
+            self._clock.now,
+            providers=self._providers,
+            models={name: profile.model for name, profile in self._profiles.items()},
+            setup_timeout_s=self._rules.setup_timeout_s,
+        )
+
     async def open(self) -> None:
         """Read what an earlier process left, attach to the calls that live, and begin to keep the pool.
 
@@ -102,7 +117,7 @@ class Desk:
         """
         for profile in self._profiles.values():
             for target in profile.targets():
-                rates_of(target.model, self._clock.today())
+                self._rules.prices.rates(target.model, self._clock.today())
         utc = self._clock.utc()
         self._journal.write(rows.forgotten(utc - ANSWERS_KEPT_S))
         stored = await asyncio.to_thread(rows.load, self._engine, str(self._clock.today()), utc - ANSWERS_KEPT_S)
@@ -113,7 +128,7 @@ class Desk:
         for row in stored.open:
             # A profile that is gone meanwhile runs on in its actor; only the margin for its goodbye is a guess.
             profile = self._profiles.get(row.request.profile) or next(iter(self._profiles.values()))
-            terms = terms_of(row.request, profile, date.fromisoformat(row.lease.day))
+            terms = terms_of(row.request, profile, self._rules.prices, date.fromisoformat(row.lease.day))
             # An actor that has not got the call serves others: with the lease it has no more to do.
             slot = row.lease.slot if row.lease.slot in live else ""
             # Whoever holds it has a whole time to live to be heard of: a restart takes nothing from anybody.
@@ -144,7 +159,7 @@ class Desk:
         renewed = self._book.renew(
             renewal.lease_id,
             renewal.fencing_token,
-            cost_usd_micros=renewal.cost_usd_micros,
+            bill=Bill(renewal.metered, renewal.charges_usd_micros),
             wind_down_usd_micros=call.terms.wind_down_usd_micros(renewal.talk_s),
             daily_budget_usd_micros=self._rules.daily_budget_usd_micros,
             now=self._clock.now(),
@@ -156,7 +171,7 @@ class Desk:
         self._providers.failed(renewal.live_faults)
         if renewal.live_ok:
             self._providers.succeeded(renewal.live_model or call.terms.model)
-        written = self._journal.write(rows.changed(renewed.lease))
+        written = self._journal.write(*rows.renewed(renewed.lease, renewed.more_usd_micros, call.renewed_at))
         if renewed.binding:
             # Should the database be away, the reservation holds in memory: no live call is ended for that.
             with suppress(JournalError):
@@ -169,11 +184,11 @@ class Desk:
 
     def drain(self, *, on: bool) -> None:
         """Take no new calls from now on, or take them again. Live calls go on."""
-        self._doorway.draining = on
+        self._limits.draining = on
 
     def capacity(self) -> int:
         """How many more calls could start now."""
-        return self._doorway.capacity()
+        return self._limits.free()
 
     def live_calls(self, tenant: str | None = None) -> list[dict[str, Any]]:
         """The open calls of a tenant, or of all, oldest first. Numbers are masked."""
@@ -189,7 +204,7 @@ class Desk:
             "max_calls": self._rules.max_calls,
             "live_calls": len(self._book),
             "free": self.capacity(),
-            "draining": self._doorway.draining,
+            "draining": self._limits.draining,
             "actors": states.total(),
             "parked": states[SlotState.PARKED],
             "busy": states[SlotState.LENT],
@@ -249,6 +264,7 @@ def _shown(lease: Lease, call: OpenCall, utc: float) -> dict[str, Any]:
         "duration_s": round(utc - call.started_at, 3),
         "talk_s": talk_s,
         "cost_usd_micros": lease.cost_usd_micros,
+        "charges_usd_micros": dict(lease.bill.charges),
         "reserved_usd_micros": lease.reserved_usd_micros,
         "slot": lease.slot,
     }

@@ -11,13 +11,15 @@ Rules of this file:
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Final
 
+from cluster.budget.pricing import Bill, dearer
 from cluster.machine import Table, step
-from cluster.messages import Verdict
+from cluster.messages import Direction, Verdict
 
 
 class LeaseState(StrEnum):
@@ -63,7 +65,7 @@ LEASE: Table[LeaseState, LeaseEvent] = {
         _E.START: _S.HELD,
         _E.RENEW: _S.HELD,
         _E.WIND_DOWN: _S.WINDING_DOWN,
-        _E.REASSIGN: _S.GRANTED,
+        _E.REASSIGN: _S.HELD,
         _E.END: _S.ENDING,
     },
     _S.WINDING_DOWN: {
@@ -81,8 +83,21 @@ ANSWERABLE = frozenset(state for state, events in LEASE.items() if _E.RENEW in e
 """States in which a renewal is listened to."""
 
 
+MAX_MOVES: Final = 4
+MOVES_WITHIN_S: Final = 60.0
+"""A call whose actors die so often kills them itself."""
+
+
+class TooManyMoves(Exception):
+    """The lease was given to `MAX_MOVES` other actors within `MOVES_WITHIN_S`."""
+
+
 class UnknownLease(KeyError):
     """No open lease has this id: it has ended, or never was."""
+
+
+Group = tuple[str, str]
+"""Calls that are counted together: what they have in common, and its name. `inbound` and `outbound` are a tenant's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,13 +112,39 @@ class Lease:
     slot: str
     max_cost_usd_micros: int
     reserved_usd_micros: int
-    cost_usd_micros: int = 0
+    bill: Bill = field(default_factory=Bill)
+    """What its holder has used so far, as last heard."""
+    entries: int = 1
+    """How many of the ledger are its own; the first is the reservation."""
     expires_at: float = math.inf
     """When it runs out unless its holder renews, in monotonic seconds. Not before its admission is durable."""
     fencing_token: int = 1
     state: LeaseState = LeaseState.GRANTED
     dialled: bool = False
     """A phone may have rung: whoever takes the call over does not dial."""
+    moved_at: tuple[float, ...] = ()
+    """When it was given to other actors of late."""
+    direction: Direction = Direction.OUTBOUND
+    campaign: str = ""
+    trunk: str = ""
+    profile: str = ""
+    destination: str = ""
+    """The prefix that the price of its phone leg goes by."""
+
+    @property
+    def cost_usd_micros(self) -> int:
+        """The bill's sum."""
+        return self.bill.usd_micros
+
+    def groups(self) -> tuple[Group, ...]:
+        """Those that its call counts for while it is open."""
+        return (
+            ("direction", self.direction),
+            ("tenant", self.tenant),
+            (self.direction, self.tenant),
+            ("campaign", self.campaign),
+            ("trunk", self.trunk),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +154,10 @@ class Renewed:
     verdict: Verdict
     lease: Lease | None = None
     """As it stands now; None where the verdict is void."""
+    more_usd_micros: int = 0
+    """How much more was reserved, which has to be durable before the holder learns of it."""
     binding: bool = False
-    """More money was reserved, or a phone will ring: that has to be durable before the holder learns of it."""
+    """More money is held, or a phone will ring: that has to be durable before the holder learns of it."""
 
 
 class LeaseBook:
@@ -128,6 +171,8 @@ class LeaseBook:
         self._by_call: dict[str, str] = {}
         self._spent: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._reserved: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.counts: Counter[Group] = Counter()
+        """How many open leases each group has."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -172,17 +217,28 @@ class LeaseBook:
         return self._put(replace(lease, expires_at=now + self._ttl_s))
 
     def reassign(self, lease_id: str, slot: str, now: float) -> Lease:
-        """Give the lease to another actor; whatever the earlier one still says is void from now on."""
+        """Give the lease, with its money, to another actor; whatever the earlier one still says is void from now on.
+
+        A caller waits for whoever takes over a running call: it has a time to live for that, and no longer.
+        Raises `TooManyMoves`.
+        """
         lease = self._moved(lease_id, LeaseEvent.REASSIGN)
+        if not may_move(lease, now):
+            raise TooManyMoves(lease_id)
+        within_s = self._start_within_s if lease.state is LeaseState.GRANTED else self._ttl_s
         token = lease.fencing_token + 1
-        return self._put(replace(lease, slot=slot, fencing_token=token, expires_at=now + self._start_within_s))
+        return self._put(
+            replace(
+                lease, slot=slot, fencing_token=token, expires_at=now + within_s, moved_at=(*_moves(lease, now), now)
+            )
+        )
 
     def renew(
         self,
         lease_id: str,
         fencing_token: int,
         *,
-        cost_usd_micros: int,
+        bill: Bill,
         wind_down_usd_micros: int,
         daily_budget_usd_micros: int,
         now: float,
@@ -196,36 +252,38 @@ class LeaseBook:
         lease = self._open.get(lease_id)
         if lease is None or lease.fencing_token != fencing_token or lease.state not in ANSWERABLE:
             return Renewed(Verdict.VOID)
-        cost = max(lease.cost_usd_micros, cost_usd_micros)
+        bill = dearer(lease.bill, bill)
+        cost = bill.usd_micros
         need = cost + wind_down_usd_micros
         reserved = max(lease.reserved_usd_micros, cost)
         if need > reserved:
             reserved += self._more(lease, reserved, need + wind_down_usd_micros, daily_budget_usd_micros)
         going_on = need <= reserved and lease.state is not LeaseState.WINDING_DOWN
         moved = self._moved(lease_id, LeaseEvent.RENEW if going_on else LeaseEvent.WIND_DOWN)
+        more = reserved - lease.reserved_usd_micros
         changed = replace(
             moved,
-            cost_usd_micros=cost,
+            bill=bill,
             reserved_usd_micros=reserved,
+            entries=lease.entries + (more > 0),
             expires_at=now + self._ttl_s,
             dialled=lease.dialled or dialled,
         )
         self._put(changed)
         verdict = Verdict.CONTINUE if going_on else Verdict.WIND_DOWN
-        binding = reserved > lease.reserved_usd_micros or changed.dialled > lease.dialled
-        return Renewed(verdict, changed, binding=binding)
+        return Renewed(verdict, changed, more, binding=more > 0 or changed.dialled > lease.dialled)
 
     def end(self, lease_id: str) -> Lease:
         """The call is over: nothing renews the lease or lets it run out while its end is written."""
         return self._put(self._moved(lease_id, LeaseEvent.END))
 
-    def settle(self, lease_id: str, cost_usd_micros: int) -> Lease:
-        """Book the final cost, give back the rest, and close the lease."""
+    def settle(self, lease_id: str, bill: Bill) -> Lease:
+        """Book the final bill, or the last one that was heard where that is dearer; give back the rest."""
         lease = self._moved(lease_id, LeaseEvent.SETTLE)
-        cost = max(lease.cost_usd_micros, cost_usd_micros)
+        bill = dearer(lease.bill, bill)
         self._close(lease_id)
-        self._spent[lease.tenant, lease.day] += cost
-        return replace(lease, cost_usd_micros=cost, reserved_usd_micros=0)
+        self._spent[lease.tenant, lease.day] += bill.usd_micros
+        return replace(lease, bill=bill, reserved_usd_micros=0)
 
     def release(self, lease_id: str) -> Lease:
         """Close a lease of which nothing came, before any actor was told."""
@@ -261,6 +319,8 @@ class LeaseBook:
         self._reserved[lease.tenant, lease.day] += lease.reserved_usd_micros - (
             before.reserved_usd_micros if before else 0
         )
+        if before is None:
+            self.counts.update(lease.groups())
         self._open[lease.lease_id] = lease
         self._by_call[lease.call_id] = lease.lease_id
         return lease
@@ -268,4 +328,15 @@ class LeaseBook:
     def _close(self, lease_id: str) -> None:
         lease = self._open.pop(lease_id)
         del self._by_call[lease.call_id]
+        self.counts.subtract(lease.groups())
         self._reserved[lease.tenant, lease.day] -= lease.reserved_usd_micros
+
+
+def may_move(lease: Lease, now: float) -> bool:
+    """Whether `LeaseBook.reassign` would give it to another actor."""
+    return LeaseEvent.REASSIGN in LEASE[lease.state] and len(_moves(lease, now)) < MAX_MOVES
+
+
+def _moves(lease: Lease, now: float) -> tuple[float, ...]:
+    """Those that count still."""
+    return tuple(at for at in lease.moved_at if at > now - MOVES_WITHIN_S)

@@ -25,9 +25,10 @@ from cluster.budget import rows
 from cluster.budget.calls import OpenCall
 from cluster.budget.garage import ANSWER_WITHIN_S, Garage
 from cluster.budget.journal import Journal, JournalError
-from cluster.budget.leases import Lease, LeaseBook, LeaseState
+from cluster.budget.leases import Lease, LeaseBook, LeaseState, may_move
 from cluster.budget.pool import Loan
 from cluster.budget.ports import ActorLost, CallActorPort, CloseRoom, History
+from cluster.budget.pricing import Bill, dearer
 from cluster.budget.providers import Providers
 from cluster.budget.vigil import Vigil
 from cluster.messages import Assignment, CallRecord, Renewal
@@ -232,9 +233,8 @@ class Serving:
 
     async def _pass_on(self, lease: Lease) -> bool:
         """Give the call to another actor; False where there is none, or its actors are lost too often."""
-        call = self._calls[lease.lease_id]
         self._garage.drop(lease.slot)
-        loan = await self._borrow(lease) if call.may_move(self._clock.now()) else None
+        loan = await self._borrow(lease)
         if loan is None:
             return False
         if not self._is_current(lease):
@@ -251,7 +251,7 @@ class Serving:
     async def _borrow(self, lease: Lease) -> Loan | None:
         """Another actor, as soon as there is one. Who is on the phone does not wait for ever."""
         until = self._clock.now() + BORROW_WITHIN_S
-        while self._is_current(lease):
+        while self._is_current(lease) and may_move(lease, self._clock.now()):
             loan = self._garage.lend(self._calls[lease.lease_id].request.profile)
             if loan is not None or self._clock.now() >= until:
                 return loan
@@ -295,16 +295,17 @@ class Serving:
         """Write the end of a lease that is `ENDING`, then free its money and its actor in one step."""
         lease = self._book.get(lease_id)
         assert lease is not None  # noqa: S101 - only this closes an ending lease
-        record = replace(record, cost_usd_micros=max(record.cost_usd_micros, lease.cost_usd_micros))
+        bill = dearer(lease.bill, Bill(record.metered, record.charges_usd_micros))
+        record = replace(record, metered=bill.metered, charges_usd_micros=bill.charges, cost_usd_micros=bill.usd_micros)
         pause_s = RETRY_S
         while True:
             try:
-                await self._journal.write(rows.ended(lease, record, self._clock.utc()))
+                await self._journal.write(*rows.ended(lease, bill, record, self._clock.utc()))
                 break
             except JournalError:
                 await asyncio.sleep(pause_s)
                 pause_s = min(RETRY_MAX_S, pause_s * 2)
-        self._book.settle(lease_id, record.cost_usd_micros)
+        self._book.settle(lease_id, bill)
         del self._calls[lease_id]
         self._garage.give_back(lease.slot)
         self.ended[str(record.outcome)] += 1

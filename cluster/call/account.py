@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
-from cluster.budget.pricing import call_cost_usd_micros
+from cluster.budget.pricing import charges
 from cluster.call.faults import Fault, diagnose
 from cluster.call.meter import LiveMeter
 from cluster.call.quality import LineStats, score
 from cluster.call.takeover import checkpoint
 from cluster.call.usage import UsageBook, add_up
-from cluster.messages import Assignment, CallEvent, CallRecord, Checkpoint, LiveFault, Renewal, Usage
+from cluster.messages import Assignment, CallEvent, CallRecord, Checkpoint, LiveFault, Metered, Renewal, Usage
 
 if TYPE_CHECKING:
     from cluster.call.core import CallCore
@@ -36,7 +37,7 @@ class Account:
         self.assignment = assignment
         self.timings_ms: dict[str, float] = dict(before.timings_ms)
         self.processes = before.processes + (assignment.takeover is not None)
-        self._before = before.usage_by_model
+        self._before = before.metered.usage_by_model
         self.recording_url = ""
         self.caller_number = ""  # pii
         """Of an inbound call that was asked for before anybody knew who was calling."""
@@ -51,6 +52,9 @@ class Account:
         self._live_model = ""
         self._events: list[CallEvent] = []
         self._lines: list[LineStats] = []
+        self._tool_calls = Counter(before.metered.tool_calls)
+        # A tool that is run again under its idempotency key is paid for once.
+        self._tool_calls.subtract(run.name for run in before.tools if run.response is None)
 
     def note(self, kind: str, now: float, **fields: Any) -> None:
         """Add an event to the timeline."""
@@ -96,18 +100,23 @@ class Account:
         """So much of the caller's audio was sent to the model."""
         self._meters[connection].sent(seconds)
 
+    def tool_ran(self, name: str) -> None:
+        """A tool was started."""
+        self._tool_calls[name] += 1
+
     def line(self, stats: LineStats) -> float:
         """A reading of the line; returns its score."""
         self._lines.append(stats)
         return score(stats)
 
-    def usage(self) -> Usage:
-        """Tokens so far, of all models."""
-        return add_up(self._by_model().values())
-
-    def cost_usd_micros(self) -> int:
-        """What the call has cost so far."""
-        return call_cost_usd_micros(self._by_model())
+    def metered(self, core: CallCore, now: float, *, cut_off: bool = False) -> Metered:
+        """What the call has to pay for so far; `cut_off`: should nothing more be reported."""
+        return Metered(
+            usage_by_model=self._by_model(cut_off=cut_off),
+            line_s=_talk_s(core, now),
+            room_s=round(now - self._began, 3),
+            tool_calls=dict(self._tool_calls),
+        )
 
     def _by_model(self, *, cut_off: bool = False) -> dict[str, Usage]:
         """What each model is paid for, with what the processes before this one used."""
@@ -118,19 +127,23 @@ class Account:
     def renewal(self, core: CallCore, unheard_ms: float, now: float) -> Renewal:
         """The heartbeat as it stands; faults are told once. `unheard_ms` of the agent's voice is still queued."""
         ok, self._live_ok = self._live_ok, False
+        metered = self.metered(core, now)
+        by_kind = charges(metered, self.assignment.tariff)
         return Renewal(
             lease_id=self.assignment.lease_id,
             fencing_token=self.assignment.fencing_token,
-            usage=self.usage(),
-            cost_usd_micros=self.cost_usd_micros(),
-            talk_s=_talk_s(core, now),
+            usage=add_up(metered.usage_by_model.values()),
+            cost_usd_micros=sum(by_kind.values()),
+            talk_s=metered.line_s,
+            metered=metered,
+            charges_usd_micros=by_kind,
             live_faults=self._take_faults(),
             live_ok=ok,
             live_model=self._live_model,
             checkpoint=checkpoint(
                 core,
                 unheard_ms=unheard_ms,
-                usage_by_model=self._by_model(cut_off=True),
+                metered=self.metered(core, now, cut_off=True),
                 timings_ms=self._timings(core),
                 processes=self.processes,
                 now=now,
@@ -141,7 +154,8 @@ class Account:
         """The one row of this call, whose last turn is over too."""
         for meter in self._meters.values():
             meter.disconnected()
-        by_model = self._by_model()
+        metered = self.metered(core, now)
+        by_kind = charges(metered, self.assignment.tariff)
         request = self.assignment.request
         answered_s = None if core.answered_at is None else round(core.answered_at - self._began, 3)
         return CallRecord(
@@ -157,10 +171,10 @@ class Account:
             outcome=outcome,
             started_at=started_at,
             answered_s=answered_s,
-            duration_s=round(now - self._began, 3),
-            talk_s=_talk_s(core, now),
-            cost_usd_micros=self.cost_usd_micros(),
-            usage=self.usage(),
+            duration_s=metered.room_s,
+            talk_s=metered.line_s,
+            cost_usd_micros=sum(by_kind.values()),
+            usage=add_up(metered.usage_by_model.values()),
             timings_ms=self._timings(core),
             quality=self._quality(),
             to=request.to,
@@ -169,7 +183,8 @@ class Account:
             recording_url=self.recording_url,
             detail=core.detail,
             live_faults=self._take_faults(),
-            usage_by_model=by_model if len(by_model) > 1 else {},
+            metered=metered,
+            charges_usd_micros=by_kind,
         )
 
     def _timings(self, core: CallCore) -> dict[str, float]:

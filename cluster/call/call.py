@@ -77,7 +77,7 @@ class PhoneCall:
         self._kit = equipment
         now = time.monotonic()
         rules = _rules(assignment, profile, models, equipment.settings)
-        prompts = Prompts(profile.greeting.text, self._request.context)
+        prompts = Prompts(profile.greeting.text, self._request.context, assignment.concise)
         self._core = CallCore(rules, prompts, now, assignment.takeover)
         self._started_at = time.time() - (now - self._core.started_at)
         self._account = Account(
@@ -231,10 +231,10 @@ class PhoneCall:
     def _renewal(self) -> Renewal:
         return self._account.renewal(self._core, self._voice.unheard_ms, time.monotonic())
 
-    def _on_verdict(self, verdict: Verdict) -> None:
+    def _on_verdict(self, verdict: Verdict, renewal: Renewal) -> None:
         if verdict is Verdict.VOID:
             self._evicted()
-        elif verdict is Verdict.WIND_DOWN or self._account.cost_usd_micros() >= self._assignment.max_cost_usd_micros:
+        elif verdict is Verdict.WIND_DOWN or renewal.cost_usd_micros >= self._assignment.max_cost_usd_micros:
             self.feed(ev.WindDown(o.MAX_COST))
         elif verdict is Verdict.CONCISE:
             self.feed(ev.BeBrief())
@@ -262,6 +262,8 @@ class PhoneCall:
 
     def _note(self, kind: str, **fields: Any) -> None:
         self._account.note(kind, time.monotonic(), **fields)
+        if kind in NEWS:
+            self._heartbeat.news()
 
     def _on_live(self, message: Audio | BargeIn | ev.Event) -> None:
         match message:
@@ -311,9 +313,10 @@ class PhoneCall:
         match effect:
             case ev.Note(kind, fields):
                 self._note(kind, **fields)
-                if kind in NEWS:
-                    self._heartbeat.news()
-            case ev.RunTool() | ev.CancelTool():
+            case ev.RunTool():
+                self._account.tool_ran(effect.name)
+                self._tools.carry_out(effect)
+            case ev.CancelTool():
                 self._tools.carry_out(effect)
             case ev.OpenLine():
                 self._tasks.create_task(self._open_line())

@@ -79,7 +79,7 @@ class CallCore:
         return self._drain()
 
     def _restore(self, at: Checkpoint, now: float) -> None:
-        self.prompts.brief = at.brief
+        self.prompts.brief = self.prompts.brief or at.brief
         self.turns.restore(at.transcript, at.unknown)
         if self._was_connected:
             self._line_is_wanted = True

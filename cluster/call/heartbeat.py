@@ -39,7 +39,7 @@ class Heartbeat:
         assignment: Assignment,
         pulse: Pulse,
         renewal: Callable[[], Renewal],
-        on_verdict: Callable[[Verdict], None],
+        on_verdict: Callable[[Verdict, Renewal], None],
         on_expired: Callable[[], None],
     ) -> None:
         """`on_expired` is told when nobody has answered for as long as the lease lasts."""
@@ -73,11 +73,12 @@ class Heartbeat:
     async def beat(self) -> bool:
         """Beat once; False where nobody answered."""
         async with self._beating:
-            verdict = await self._pulse.renew(self._renewal())
+            renewal = self._renewal()
+            verdict = await self._pulse.renew(renewal)
             if verdict is None:
                 return False
             self._answered_at, self._verdict = time.monotonic(), verdict
-        self._on_verdict(verdict)
+        self._on_verdict(verdict, renewal)
         return True
 
     async def confirm(self) -> bool:

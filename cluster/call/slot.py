@@ -18,6 +18,7 @@ import aiohttp
 from livekit import rtc
 
 from cluster import outcome as o
+from cluster.call import engine
 from cluster.call.call import PhoneCall
 from cluster.call.equipment import Equipment, Upstream
 from cluster.call.faults import diagnose
@@ -140,6 +141,7 @@ class CallSlot:
         if self._running is not None:
             await asyncio.wait([self._running])
         await self._unpark()
+        await engine.settle()
         if self._kit is not None:
             await self._kit.rooms.close()
             await self._kit.http.close()

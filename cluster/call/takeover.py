@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cluster.call.core import CallCore
-    from cluster.messages import Usage
+    from cluster.messages import Metered
 
 SETUP_LIMIT_S: Final = 45.0
 """Longest wait for both ends of an inbound call; LiveKit's own ringing limit is longer, a caller's patience is not."""
@@ -67,7 +67,7 @@ def checkpoint(
     core: CallCore,
     *,
     unheard_ms: float,
-    usage_by_model: Mapping[str, Usage],
+    metered: Metered,
     timings_ms: Mapping[str, float],
     processes: int,
     now: float,
@@ -90,7 +90,7 @@ def checkpoint(
         caller_waits=caller_waits,
         brief=core.prompts.brief,
         tools=core.tools.under_way(),
-        usage_by_model=usage_by_model,
+        metered=metered,
         timings_ms=timings_ms,
         processes=processes,
     )

@@ -17,9 +17,10 @@ from actors.ports import RayCallActor
 from cluster.budget.ports import ActorLost
 from cluster.keys import create_key, revoke_key, sha256_hex
 from cluster.messages import Admitted, CallRecord, Checkpoint, Refused, Renewal, Usage, Verdict
+from cluster.outcome import BLOCKED_NUMBER
 from cluster.settings import Settings, load_settings
 from cluster.storage import open_engine
-from tests.budget.fakes import FakeCallActor, FakeCallActors, FakeHistory, call_request
+from tests.budget.fakes import FakeCallActor, FakeCallActors, FakeHistory, bill, call_request
 from tests.budget.house import until
 
 
@@ -131,6 +132,8 @@ async def test_a_call_goes_through_the_actors_from_admission_to_record(pool: Bud
         fencing_token=1,
         usage=Usage(),
         cost_usd_micros=100,
+        metered=bill(100).metered,
+        charges_usd_micros=bill(100).charges,
         talk_s=1.0,
         checkpoint=Checkpoint(),
     )
@@ -172,12 +175,13 @@ async def test_a_start_that_fails_is_tried_again_with_the_next_message(
     await close(pool)
 
 
-async def test_a_lost_actor_is_killed(pool: BudgetPool, world: RayOfTheTest) -> None:
-    """Also when it is only out of reach."""
+async def test_a_lost_actor_is_killed_and_another_has_its_call(pool: BudgetPool, world: RayOfTheTest) -> None:
+    """Should it only be out of reach, it must not go on."""
     await pool.admit(call_request(1))
     actor = await serving(world, "call-1")
     actor.die()
-    await until(lambda: "call-1" in world.history.finished and actor.slot in world.fleet.killed)
+    await until(lambda: actor.slot in world.fleet.killed)
+    assert (await serving(world, "call-1")).assignment.fencing_token == 2
 
 
 async def test_a_new_process_finds_the_calls_of_the_old_one(world: RayOfTheTest, settings: Settings) -> None:
@@ -236,3 +240,15 @@ async def test_what_ray_raises_says_whether_the_process_is_gone(error: Exception
     with pytest.raises(ActorLost) as caught:
         await RayCallActor(Handle(Broken())).wait()
     assert caught.value.gone is gone
+
+
+async def test_the_policy_file_holds_from_the_start(world: RayOfTheTest, settings: Settings, tmp_path: Path) -> None:
+    """Whoever it blocks is refused."""
+    del world
+    file = tmp_path / "policy.yaml"
+    file.write_text('blocked_prefixes: ["+1555"]')
+    pool = BudgetPool(settings.model_copy(update={"policy_file": file}))
+    said = await pool.admit(call_request(1))
+    assert isinstance(said, Refused)
+    assert said.outcome == BLOCKED_NUMBER
+    await close(pool)

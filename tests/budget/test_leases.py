@@ -6,9 +6,21 @@ from itertools import product
 
 import pytest
 
-from cluster.budget.leases import LEASE, Lease, LeaseBook, LeaseEvent, LeaseState, UnknownLease
+from cluster.budget.leases import (
+    LEASE,
+    MAX_MOVES,
+    MOVES_WITHIN_S,
+    Lease,
+    LeaseBook,
+    LeaseEvent,
+    LeaseState,
+    TooManyMoves,
+    UnknownLease,
+    may_move,
+)
 from cluster.machine import IllegalTransition, step
 from cluster.messages import Verdict
+from tests.budget.fakes import bill
 
 DAY = "2026-11-24"
 TTL_S = 10.0
@@ -46,7 +58,7 @@ def renew(
     return book.renew(
         "lease-1",
         token,
-        cost_usd_micros=cost,
+        bill=bill(cost),
         wind_down_usd_micros=margin,
         daily_budget_usd_micros=budget,
         now=now,
@@ -68,7 +80,7 @@ def test_an_illegal_event_changes_nothing() -> None:
     book = a_book(a_lease())
     before = book.get("lease-1")
     with pytest.raises(IllegalTransition):
-        book.settle("lease-1", 5)
+        book.settle("lease-1", bill(5))
     assert book.get("lease-1") == before
     assert book.money("acme", DAY) == (0, 100)
 
@@ -78,7 +90,7 @@ def test_a_settled_lease_gives_back_what_it_did_not_use() -> None:
     book = a_book(a_lease())
     assert renew(book, 30) is Verdict.CONTINUE
     book.end("lease-1")
-    assert book.settle("lease-1", 42).state is LeaseState.SETTLED
+    assert book.settle("lease-1", bill(42)).state is LeaseState.SETTLED
     assert book.money("acme", DAY) == (42, 0)
     assert len(book) == 0
     assert book.of_call("call-1") is None
@@ -89,7 +101,7 @@ def test_a_settlement_is_never_below_what_was_reported() -> None:
     book = a_book(a_lease())
     renew(book, 60)
     book.end("lease-1")
-    assert book.settle("lease-1", 0).cost_usd_micros == 60
+    assert book.settle("lease-1", bill(0)).cost_usd_micros == 60
 
 
 def test_a_released_lease_costs_nothing() -> None:
@@ -105,7 +117,7 @@ def test_a_lease_ends_once() -> None:
     book.end("lease-1")
     with pytest.raises(IllegalTransition):
         book.end("lease-1")
-    book.settle("lease-1", 1)
+    book.settle("lease-1", bill(1))
     with pytest.raises(UnknownLease):
         book.end("lease-1")
 
@@ -138,10 +150,10 @@ def test_more_money_is_reported_as_more_so_that_it_can_be_made_durable() -> None
     """A raised reservation says so; one that suffices does not."""
     book = a_book(a_lease())
     answers = [
-        book.renew("lease-1", 1, cost_usd_micros=cost, wind_down_usd_micros=20, daily_budget_usd_micros=BUDGET, now=1.0)
+        book.renew("lease-1", 1, bill=bill(cost), wind_down_usd_micros=20, daily_budget_usd_micros=BUDGET, now=1.0)
         for cost in (10, 90)
     ]
-    assert [answer.binding for answer in answers] == [False, True]
+    assert [answer.more_usd_micros for answer in answers] == [0, 30]
 
 
 def test_winding_down_is_for_good() -> None:
@@ -161,12 +173,40 @@ def test_an_older_holder_is_not_listened_to() -> None:
     assert renew(book, 50, token=2) is Verdict.CONTINUE
 
 
+@pytest.mark.parametrize("winding_down", [False, True])
+def test_a_running_call_is_given_to_another_actor_with_its_money(winding_down: bool) -> None:  # noqa: FBT001
+    """It has a time to live to take over, and goes on as the call stood; only the new holder is listened to."""
+    book = a_book(a_lease())
+    assert renew(book, 50, budget=100 if winding_down else BUDGET, margin=60 if winding_down else 20, now=1.0)
+    before = book.get("lease-1")
+    assert before is not None
+    moved = book.reassign("lease-1", "slot-2", 5.0)
+    assert (moved.slot, moved.fencing_token, moved.expires_at) == ("slot-2", 2, 5.0 + TTL_S)
+    assert moved.state is (LeaseState.WINDING_DOWN if winding_down else LeaseState.HELD)
+    assert (moved.cost_usd_micros, moved.reserved_usd_micros) == (50, before.reserved_usd_micros)
+    assert book.expire(5.0 + TTL_S) == [book.get("lease-1")]
+
+
+def test_a_call_that_loses_actor_after_actor_is_not_moved_for_ever() -> None:
+    """Four moves within a minute, and more only when the first ones are past; what has ended moves nowhere."""
+    book = a_book(a_lease())
+    book.started("lease-1", 0.0)
+    for second in range(MAX_MOVES):
+        moved = book.reassign("lease-1", f"slot-{second}", second)
+        assert may_move(moved, 5.0) is (second < MAX_MOVES - 1)
+    with pytest.raises(TooManyMoves):
+        book.reassign("lease-1", "slot-9", 5.0)
+    assert may_move(moved, MOVES_WITHIN_S)
+    assert book.reassign("lease-1", "slot-9", MOVES_WITHIN_S).fencing_token == MAX_MOVES + 2
+    assert not may_move(book.end("lease-1"), 1_000.0)
+
+
 def test_a_renewal_of_a_lease_that_ends_or_ended_is_void() -> None:
     """Whoever comes too late leaves and settles nothing."""
     book = a_book(a_lease())
     book.end("lease-1")
     assert renew(book, 50) is Verdict.VOID
-    book.settle("lease-1", 1)
+    book.settle("lease-1", bill(1))
     assert renew(book, 50) is Verdict.VOID
 
 
@@ -194,7 +234,7 @@ def test_a_lease_of_an_earlier_book_is_taken_over_as_it_stands() -> None:
     """With its money, its cost so far and its end."""
     book = LeaseBook(ttl_s=TTL_S, start_within_s=START_S)
     book.load_spent("acme", DAY, 7)
-    book.grant(a_lease(state=LeaseState.HELD, cost_usd_micros=30, expires_at=110.0))
+    book.grant(a_lease(state=LeaseState.HELD, bill=bill(30), expires_at=110.0))
     assert book.money("acme", DAY) == (7, 100)
     assert book.expire(109.9) == []
     assert [lease.cost_usd_micros for lease in book.expire(110.0)] == [30]
@@ -222,7 +262,7 @@ def test_money_belongs_to_its_tenant_and_day() -> None:
     assert [lease.lease_id for lease in book] == ["lease-1", "lease-2"]
 
 
-@pytest.mark.parametrize(("cost", "state"), [(10, LeaseState.GRANTED), (1_000, LeaseState.WINDING_DOWN)])
+@pytest.mark.parametrize(("cost", "state"), [(10, LeaseState.HELD), (1_000, LeaseState.WINDING_DOWN)])
 def test_a_call_that_runs_can_be_given_to_another_actor(cost: int, state: LeaseState) -> None:
     """It keeps its money, and who was saying goodbye still is."""
     book = a_book(a_lease())
@@ -240,7 +280,7 @@ def test_that_a_phone_may_have_rung_is_kept() -> None:
         book.renew(
             "lease-1",
             1,
-            cost_usd_micros=0,
+            bill=bill(0),
             wind_down_usd_micros=0,
             daily_budget_usd_micros=BUDGET,
             now=1.0,

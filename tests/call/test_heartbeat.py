@@ -52,7 +52,9 @@ def a_heartbeat(desk: Desk, *, every_s: float = 60.0, ttl_s: float = 60.0) -> tu
     """And what it tells the call."""
     told: list[Verdict | str] = []
     assignment = replace(ASSIGNMENT, renew_every_s=every_s, lease_ttl_s=ttl_s)
-    return Heartbeat(assignment, desk, lambda: RENEWAL, told.append, lambda: told.append("expired")), told
+    return Heartbeat(
+        assignment, desk, lambda: RENEWAL, lambda verdict, _: told.append(verdict), lambda: told.append("expired")
+    ), told
 
 
 @asynccontextmanager

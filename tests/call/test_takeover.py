@@ -15,7 +15,7 @@ from cluster.call.rules import Rules
 from cluster.call.states import Leg, Phase
 from cluster.call.takeover import SETUP_LIMIT_S, checkpoint
 from cluster.call.timers import TAIL_S, WRAP_UP_S
-from cluster.messages import Checkpoint, Line, ToolRun
+from cluster.messages import Checkpoint, Line, Metered, ToolRun
 from cluster.models import load_models
 from cluster.tools import HttpTool, toolbox
 from tests.call.test_core import RULES, Story, wanted
@@ -41,7 +41,7 @@ def prompts() -> Prompts:
 
 def leave(core: CallCore, now: float, unheard_ms: float = 0.0) -> Checkpoint:
     """What the core leaves behind."""
-    return checkpoint(core, unheard_ms=unheard_ms, usage_by_model={}, timings_ms={}, processes=1, now=now)
+    return checkpoint(core, unheard_ms=unheard_ms, metered=Metered(), timings_ms={}, processes=1, now=now)
 
 
 def rules_with_tools() -> Rules:
@@ -54,7 +54,7 @@ def rules_with_tools() -> Rules:
             "parameters": {"type": "object"},
         }
     )
-    return replace(RULES, toolboxes=(toolbox((tool,), (), load_models()["gemini-3.8-live"]),))
+    return replace(RULES, toolboxes=(toolbox((tool,), {}, load_models()["gemini-3.8-live"]),))
 
 
 class Taken(Story):
