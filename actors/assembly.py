@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from actors.ports import RayCallActors, RayHistory
 from cluster.budget.desk import Desk
+from cluster.budget.policy import NO_POLICY, Policy, load_policy
 from cluster.budget.rules import desk_rules
 from cluster.dispatch.rooms import LivekitRooms
 from cluster.keys import KeyRing
@@ -27,7 +28,7 @@ async def open_desk(settings: Settings, scope: AsyncExitStack) -> tuple[Desk, Ke
 
     Raises `SettingsError`, `ProfileError` or `PriceError` for what is configured wrong.
     """
-    engine, profiles = await asyncio.to_thread(_read, settings)
+    engine, profiles, policy = await asyncio.to_thread(_read, settings)
     livekit = settings.livekit
     rooms = LivekitRooms(livekit.url, livekit.api_key, livekit.api_secret.get_secret_value())
     scope.push_async_callback(rooms.close)
@@ -38,13 +39,16 @@ async def open_desk(settings: Settings, scope: AsyncExitStack) -> tuple[Desk, Ke
         actors=RayCallActors(settings),
         history=RayHistory(),
         close_room=rooms.delete,
+        policy=policy,
     )
     scope.push_async_callback(desk.close)
     await desk.open()
     return desk, KeyRing(engine)
 
 
-def _read(settings: Settings) -> tuple[Engine, Mapping[str, Profile]]:
+def _read(settings: Settings) -> tuple[Engine, Mapping[str, Profile], Policy]:
     engine = open_engine(settings.database_url, fsync=True)
     upgrade(engine)
-    return engine, load_profiles(settings.profiles_dir, load_models())
+    file = settings.policy_file
+    policy = NO_POLICY if file is None else load_policy(file)
+    return engine, load_profiles(settings.profiles_dir, load_models()), policy
