@@ -54,6 +54,8 @@ def connect(settings: Settings) -> None:
         return
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - the name that Ray reads
     os.environ.setdefault("RAY_preload_python_modules", "livekit.rtc,google.genai,google.genai.live")
+    # Ray's two dozen threads would each get an arena of their own, and what one has freed no other one uses.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(
         namespace=NAMESPACE,

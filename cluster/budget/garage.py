@@ -74,9 +74,9 @@ class Garage:
                 if slot.state is SlotState.PARKED:
                     self._tasks.spawn("check of a parked actor", self._check(slot))
 
-    def lend(self, profile: str) -> Loan | None:
-        """Take an actor for a call of that profile; None where every one is taken."""
-        loan = self._pool.lend(profile, self._now())
+    def lend(self, profile: str, avoid_node: str = "") -> Loan | None:
+        """Take an actor for a call of that profile, on any node but that one; None where every one is taken."""
+        loan = self._pool.lend(profile, self._now(), avoid_node=avoid_node)
         if loan is not None and loan.start:
             self._begin(StartActor(loan.slot))
         return loan
@@ -149,11 +149,11 @@ class Garage:
         try:
             async with asyncio.timeout(START_WITHIN_S):
                 self._actors[slot] = await self._source.create(slot)
-                await self._actors[slot].status()
+                status = await self._actors[slot].status()
         except (ActorLost, TimeoutError):
             self.drop(slot)
         else:
-            self._tell(slot, SlotEvent.STARTED)
+            self._tell(slot, SlotEvent.STARTED, node=status.node)
 
     async def _prepare(self, slot: str, profile: str) -> None:
         actor = self._actors[slot]
@@ -224,7 +224,14 @@ class Garage:
             parked = status.state == "parked"
             state = SlotState.LENT if serving else SlotState.PARKED if parked else SlotState.IDLE
             slot = Slot(
-                name, now - status.age_s, state, now, status.profile, now - status.parked_s, status.calls_served
+                name,
+                born_at=now - status.age_s,
+                state=state,
+                since=now,
+                node=status.node,
+                profile=status.profile,
+                session_at=now - status.parked_s,
+                calls=status.calls_served,
             )
         self._actors[name] = actor
         self._pool.adopt(slot)
@@ -237,7 +244,7 @@ class Garage:
         except TimeoutError:
             raise ActorLost(gone=False) from None
 
-    def _tell(self, slot: str, event: SlotEvent, **facts: float) -> None:
+    def _tell(self, slot: str, event: SlotEvent, **facts: Any) -> None:
         if slot in self._pool:
             self._pool.handle(slot, event, self._now(), **facts)
             self.tick()

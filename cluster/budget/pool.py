@@ -143,6 +143,8 @@ class Slot:
     calls: int = 0
     first_mb: float | None = None
     memory_mb: float = 0.0
+    node: str = ""
+    """That it runs on; empty until its process is up, or where that is not known."""
 
 
 @dataclass(slots=True)
@@ -178,9 +180,13 @@ class Pool:
         """Take over an actor of an earlier pool as it is."""
         self._slots[slot.name] = slot
 
-    def lend(self, profile: str, now: float) -> Loan | None:
-        """Give the best actor there is to a call: the freshest parked one, else the one that will be ready soonest."""
-        waiting = [slot for slot in self._slots.values() if slot.state in _READINESS]
+    def lend(self, profile: str, now: float, *, avoid_node: str = "") -> Loan | None:
+        """Give the best actor there is to a call: the freshest parked one, else the one that will be ready soonest.
+
+        None on `avoid_node` is given, where another one of the call's processes may be lost with its node.
+        """
+        elsewhere = (slot for slot in self._slots.values() if not avoid_node or slot.node != avoid_node)
+        waiting = [slot for slot in elsewhere if slot.state in _READINESS]
         if not waiting and len(self._slots) >= self._rules.max_actors:
             return None
         best = min(waiting, key=lambda slot: _rank(slot, profile)) if waiting else self._new(now)
@@ -188,10 +194,11 @@ class Pool:
         self._move(best, SlotEvent.LEND, now)
         return Loan(best.name, warm=warm, start=not waiting)
 
-    def handle(self, name: str, event: SlotEvent, now: float, *, session_age_s: float = 0.0) -> None:
+    def handle(self, name: str, event: SlotEvent, now: float, *, session_age_s: float = 0.0, node: str = "") -> None:
         """Something happened to an actor. Raises `IllegalTransition` for what its state does not have.
 
-        `session_age_s` comes with `PREPARED`, since an actor keeps a session that is still young and untouched.
+        `session_age_s` comes with `PREPARED`, since an actor keeps a session that is still young and untouched, and
+        `node`, where it runs, with `STARTED`.
         """
         slot = self._slots[name]
         before = slot.state
@@ -203,6 +210,7 @@ class Pool:
             case SlotEvent.NOT_PREPARED:
                 self._session_backoff[slot.profile].failed(now, self._rules)
             case SlotEvent.STARTED:
+                slot.node = node
                 self._start_backoff = _Backoff()
             case SlotEvent.RETURN:
                 slot.calls += 1

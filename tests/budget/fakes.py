@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from typing import Any
 
 from cluster.budget.ports import ActorLost, CallActorPort
@@ -90,6 +91,7 @@ class FakeCallActor:
         self.answers.set()
         self.state = "cold"
         self.memory_mb = 100.0
+        self.node = next(fleet.nodes)
         self.mute_status = False
         self.hangups: list[str] = []
         self.released = False
@@ -165,7 +167,7 @@ class FakeCallActor:
             calls_served=len(self.assignments),
             age_s=1.0,
             memory_mb=self.memory_mb,
-            node="node",
+            node=self.node,
             pid=1,
             call_id=held.request.call_id if held else "",
             lease_id=held.lease_id if held else "",
@@ -192,6 +194,8 @@ class FakeCallActors:
     killed: list[str] = field(default_factory=list)
     prepared: list[tuple[str, str]] = field(default_factory=list)
     endpoint_down: bool = False
+    nodes: Iterator[str] = field(default_factory=lambda: repeat("node"))
+    """Where new actors run, one after the other."""
     stillborn: bool = False
     """Whether new actors die at their start."""
     on_start: Callable[[FakeCallActor], None] = lambda _: None
