@@ -58,6 +58,10 @@ class BudgetPool:
         """Take no new calls from now on, or take them again."""
         (await self._desk()).drain(on=on)
 
+    async def drain_node(self, node: str) -> bool:
+        """Have a node end with its last call; False where there is no such node, or Ray does not answer."""
+        return await (await self._desk()).drain_node(node)
+
     async def authenticate(self, key_sha256_hex: str) -> Principal | None:
         """Whose API key this is."""
         _, keys = await self._open()

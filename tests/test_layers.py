@@ -42,6 +42,7 @@ DECIDING = (
     "cluster/budget/admission.py",
     "cluster/budget/breaker.py",
     "cluster/budget/calls.py",
+    "cluster/budget/fleet.py",
     "cluster/budget/leases.py",
     "cluster/budget/pool.py",
     "cluster/budget/pricing.py",

@@ -19,6 +19,7 @@ from cluster.budget.garage import START_WITHIN_S, Garage
 from cluster.budget.journal import Journal, JournalError
 from cluster.budget.leases import Lease, LeaseBook, LeaseState
 from cluster.budget.limits import Limits
+from cluster.budget.nodes import NodeKeeper
 from cluster.budget.policy import NO_POLICY, Policy
 from cluster.budget.pool import Pool, SlotState
 from cluster.budget.providers import Providers
@@ -29,7 +30,7 @@ from cluster.telephony.masking import mask
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from cluster.budget.ports import CallActors, CloseRoom, History
+    from cluster.budget.ports import CallActors, CloseRoom, History, Nodes
     from cluster.budget.rules import DeskRules
     from cluster.profiles import Profile
 
@@ -50,6 +51,7 @@ class Desk:
         profiles: Mapping[str, Profile],
         engine: Engine,
         actors: CallActors,
+        nodes: Nodes,
         history: History,
         close_room: CloseRoom,
         clock: Clock = SYSTEM_CLOCK,
@@ -64,6 +66,7 @@ class Desk:
         self._journal = Journal(engine)
         self._providers = Providers(rules.breaker, clock.now)
         self._garage = self._new_garage(actors)
+        self._nodes = NodeKeeper(self._garage, nodes, rules.pool, clock.now)
         self._serving = Serving(
             book=self._book,
             garage=self._garage,
@@ -142,6 +145,7 @@ class Desk:
         """Stop, with everything written. Calls and actors live on for the next process."""
         if self._ticking is not None:
             self._ticking.cancel()
+        await self._nodes.close()
         await self._serving.close()
         await self._garage.close()
         await self._journal.close()
@@ -184,6 +188,10 @@ class Desk:
         """Take no new calls from now on, or take them again. Live calls go on."""
         self._limits.draining = on
 
+    async def drain_node(self, node: str) -> bool:
+        """Have a node end with its last call; False where there is no such node, or the cluster does not answer."""
+        return await self._nodes.drain(node)
+
     def capacity(self) -> int:
         """How many more calls could start now."""
         return self._limits.free()
@@ -203,6 +211,7 @@ class Desk:
             "live_calls": len(self._book),
             "free": self.capacity(),
             "draining": self._limits.draining,
+            "leaving_nodes": sorted(self._nodes.leaving),
             "actors": states.total(),
             "parked": states[SlotState.PARKED],
             "busy": states[SlotState.LENT],
@@ -226,6 +235,7 @@ class Desk:
     def tick(self) -> None:
         """Do what is due; an open desk does so by itself every quarter of a second."""
         self._serving.expire()
+        self._nodes.tick()
         self._garage.tick()
         self._sweep()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,14 +31,15 @@ class Fleet:
     """Nodes that Ray places nothing on any more: they end with their last actor."""
 
 
-def slots_wanted(slots: Iterable[Slot], baseline: int, max_actors: int) -> int:
+def slots_wanted(slots: Collection[Slot], baseline: int, max_actors: int) -> int:
     """How many call slots the cluster should have in all, for Ray's autoscaler.
 
-    That is the calls, the actors that are to wait beside them (`baseline`, or more where more do), and a reserve.
+    That is the calls, the actors that wait beside them (`baseline` at least), and a reserve.
     """
     lent = sum(slot.state is SlotState.LENT for slot in slots)
+    waiting = max(baseline, len(slots) - lent)
     reserve = max(SPARE_MIN, math.ceil(lent * SPARE_SHARE))
-    return min(max_actors, lent + baseline + reserve)
+    return min(max_actors, lent + waiting + reserve)
 
 
 def leaving(fleet: Fleet, slots: Collection[Slot], wanted: int) -> frozenset[str]:

@@ -59,6 +59,7 @@ class Garage:
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._tasks = TaskSet()
         self._next_check = 0.0
+        self._leaving: frozenset[str] = frozenset()
         self.failed_setups = 0
         self.lost_actors = 0
 
@@ -73,6 +74,15 @@ class Garage:
             for slot in self._pool.slots():
                 if slot.state is SlotState.PARKED:
                     self._tasks.spawn("check of a parked actor", self._check(slot))
+
+    def leave(self, nodes: frozenset[str]) -> None:
+        """Have no actor on these nodes but those that are lent."""
+        self._leaving = nodes
+        self._pool.leave(nodes)
+
+    def slots(self) -> tuple[Slot, ...]:
+        """Every call actor there is."""
+        return self._pool.slots()
 
     def lend(self, profile: str, avoid_node: str = "") -> Loan | None:
         """Take an actor for a call of that profile, on any node but that one; None where every one is taken."""
@@ -148,7 +158,7 @@ class Garage:
     async def _start(self, slot: str) -> None:
         try:
             async with asyncio.timeout(START_WITHIN_S):
-                self._actors[slot] = await self._source.create(slot)
+                self._actors[slot] = await self._source.create(slot, self._leaving)
                 status = await self._actors[slot].status()
         except (ActorLost, TimeoutError):
             self.drop(slot)

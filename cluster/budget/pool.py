@@ -168,6 +168,7 @@ class Pool:
         self._start_backoff = _Backoff()
         self._session_backoff = {profile: _Backoff() for profile in rules.baseline}
         self._next_birth = float("-inf")
+        self._leaving: frozenset[str] = frozenset()
 
     def __contains__(self, slot: str) -> bool:
         return slot in self._slots
@@ -180,12 +181,17 @@ class Pool:
         """Take over an actor of an earlier pool as it is."""
         self._slots[slot.name] = slot
 
+    def leave(self, nodes: frozenset[str]) -> None:
+        """No actor of these nodes is lent any more; those that wait there are retired, and others wait elsewhere."""
+        self._leaving = nodes
+
     def lend(self, profile: str, now: float, *, avoid_node: str = "") -> Loan | None:
         """Give the best actor there is to a call: the freshest parked one, else the one that will be ready soonest.
 
         None on `avoid_node` is given, where another one of the call's processes may be lost with its node.
         """
-        elsewhere = (slot for slot in self._slots.values() if not avoid_node or slot.node != avoid_node)
+        avoided = self._leaving | {avoid_node} - {""}
+        elsewhere = (slot for slot in self._slots.values() if slot.node not in avoided)
         waiting = [slot for slot in elsewhere if slot.state in _READINESS]
         if not waiting and len(self._slots) >= self._rules.max_actors:
             return None
@@ -241,8 +247,9 @@ class Pool:
         spare = len(idle) - self._needed()
         unused = [s for s in idle if now - s.since >= self._rules.idle_kept_s][: max(0, spare)]
         gone = [s for s in idle if s in unused or self._worn(s, now)]
+        gone += [s for s in self._in(SlotState.IDLE, SlotState.PARKED) if s.node in self._leaving and s not in gone]
         if not self._in(SlotState.STARTING):
-            gone += [s for s in self._in(SlotState.PARKED) if self._worn(s, now)][:1]
+            gone += [s for s in self._in(SlotState.PARKED) if self._worn(s, now) and s not in gone][:1]
         for slot in gone:
             self._move(slot, SlotEvent.RETIRE, now)
         return [Retire(slot.name) for slot in gone]
@@ -298,8 +305,8 @@ class Pool:
             or grown_mb > rules.actor_max_growth_mb
         )
 
-    def _in(self, state: SlotState) -> list[Slot]:
-        return [slot for slot in self._slots.values() if slot.state is state]
+    def _in(self, *states: SlotState) -> list[Slot]:
+        return [slot for slot in self._slots.values() if slot.state in states]
 
     def _new(self, now: float) -> Slot:
         name = next(self._names)

@@ -18,7 +18,7 @@ from cluster.models import load_models
 from cluster.profiles import load_profiles
 from cluster.settings import EXAMPLES
 from cluster.storage import open_engine, upgrade
-from tests.budget.fakes import FakeCallActor, FakeCallActors, FakeHistory, call_request
+from tests.budget.fakes import FakeCallActor, FakeCallActors, FakeHistory, FakeNodes, call_request
 
 RULES = DeskRules(
     max_calls=256,
@@ -48,6 +48,7 @@ async def run(calls: int, rate: float | None, folder: Path) -> None:
         profiles=load_profiles(EXAMPLES, load_models()),
         engine=engine,
         actors=FakeCallActors(on_start=FakeCallActor.end),
+        nodes=FakeNodes(),
         history=FakeHistory(),
         close_room=_close_room,
     )

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any
 
-from cluster.budget.ports import ActorLost, CallActorPort
+from cluster.budget.fleet import Fleet
+from cluster.budget.ports import ActorLost, CallActorPort, NodesUnknown
 from cluster.messages import ActorStatus, Assignment, CallRecord, CallRequest, Direction, LiveFault, Prepared, Usage
 from cluster.outcome import AGENT_ENDED, Outcome
 
@@ -198,12 +199,15 @@ class FakeCallActors:
     """Where new actors run, one after the other."""
     stillborn: bool = False
     """Whether new actors die at their start."""
+    avoided: frozenset[str] = frozenset()
+    """Where the newest one was not to start."""
     on_start: Callable[[FakeCallActor], None] = lambda _: None
     """Called when a call has begun."""
 
-    async def create(self, slot: str) -> CallActorPort:
+    async def create(self, slot: str, avoid: frozenset[str] = frozenset()) -> CallActorPort:
         """As the real one."""
         await asyncio.sleep(0)
+        self.avoided = frozenset(avoid)
         self.alive[slot] = actor = FakeCallActor(slot, self)
         if self.stillborn:
             actor.die()
@@ -229,6 +233,36 @@ class FakeCallActors:
             for actor in self.alive.values()
             if actor.state == "busy" and actor.assignment.request.call_id == call_id
         )
+
+
+@dataclass(slots=True)
+class FakeNodes:
+    """A cluster that says what the test says."""
+
+    now: Fleet = field(default_factory=lambda: Fleet({"node": 8}))
+    away: bool = False
+    requested: list[int] = field(default_factory=list)
+    drained: list[str] = field(default_factory=list)
+
+    async def fleet(self) -> Fleet:
+        """As the real one."""
+        await asyncio.sleep(0)
+        if self.away:
+            raise NodesUnknown
+        return self.now
+
+    async def request(self, slots: int) -> None:
+        """As the real one."""
+        await asyncio.sleep(0)
+        self.requested.append(slots)
+
+    async def drain(self, node: str) -> bool:
+        """As the real one."""
+        await asyncio.sleep(0)
+        if self.away:
+            raise NodesUnknown
+        self.drained.append(node)
+        return node in self.now.slots
 
 
 @dataclass(slots=True)
