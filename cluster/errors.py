@@ -5,6 +5,8 @@
         SettingsError          an environment variable
         ProfileError           a profile file
         ModelError             the table of models
+        ManifestError          the manifest of a cluster on KubeRay
+        PriceError             the table of prices
         PolicyError            the operator's policy file
 
 An error holds no personal data and no credential: its text reaches logs and screens.
@@ -31,6 +33,14 @@ class ProfileError(InputError):
 
 class ModelError(InputError):
     """The table of models is malformed; the message starts with `file:line:`."""
+
+
+class ManifestError(InputError):
+    """The manifest of a cluster on KubeRay would cut calls off; each line of the message starts with `file:line:`."""
+
+
+class PriceError(InputError):
+    """The table of prices is malformed, each line of the message starting with `file:line:`, or lacks a price."""
 
 
 class PolicyError(InputError):

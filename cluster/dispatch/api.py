@@ -282,13 +282,14 @@ def _as_it_stands(call: dict[str, Any], known: Mapping[str, Any] | None) -> dict
         return call
     if known["state"] == QUEUED:
         return call | {name: known[name] for name in ("state", "position", "estimated_wait_s", "waits_for")}
-    return call | {"cost": cost_view(known["cost_usd_micros"]), "duration_s": known["duration_s"]}
+    cost = cost_view(known["cost_usd_micros"], known["charges_usd_micros"])
+    return call | {"cost": cost, "duration_s": known["duration_s"]}
 
 
 def _only_known(call_id: str, known: Mapping[str, Any]) -> dict[str, Any]:
     nothing_yet: dict[str, Any] = {"legs": [], "transcript": [], "timings_ms": {}, "quality": {}, "events": []}
     far_end = "to" if known["direction"] == Direction.OUTBOUND else "from"
-    call = {"call_id": call_id, "state": STARTING, "cost": cost_view(0), far_end: known["number"]}
+    call = {"call_id": call_id, "state": STARTING, "cost": cost_view(0, {}), far_end: known["number"]}
     call |= {name: known[name] for name in ("direction", "profile")}
     return _as_it_stands(call | nothing_yet, known)
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, select, text
 
 from cluster import outcome as o
-from cluster.budget import waiting
+from cluster.budget import tables, waiting
 from cluster.budget.doorway import DATABASE_UNAVAILABLE, KEY_REUSED
 from cluster.budget.policy import Policy
 from cluster.messages import Admitted, Direction, Queued, Refused, Wait
@@ -43,7 +43,7 @@ def open_house(engine: Engine, profiles: dict[str, Profile]) -> Open:
 def stored(house: House) -> list[str]:
     """The calls that wait, in the database."""
     with house.engine.connect() as connection:
-        return list(connection.execute(select(waiting.waiting.c.call_id).order_by(waiting.waiting.c.number)).scalars())
+        return list(connection.execute(select(tables.waiting.c.call_id).order_by(tables.waiting.c.number)).scalars())
 
 
 def ring(number: int, **changes: Any) -> Any:
