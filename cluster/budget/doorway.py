@@ -202,6 +202,8 @@ class Doorway:
             direction=request.direction,
             campaign=request.campaign,
             trunk=request.trunk,
+            profile=profile.name,
+            destination=terms.tariff.destination,
         )
         self._limits.take(request)
         self._queue.started(request, self._clock.utc())
