@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, event, func, select, text
@@ -45,11 +44,11 @@ def stored(engine: Engine) -> tuple[int, int]:
         )
 
 
-async def test_what_was_written_is_there_when_it_is_opened_again(engine: Engine, tmp_path: Path) -> None:
-    """A write that was awaited is in the file, whatever becomes of this process."""
+async def test_what_was_written_is_there_when_it_is_opened_again(engine: Engine) -> None:
+    """A write that was awaited is in the database, whatever becomes of this process."""
     journal = Journal(engine)
     await journal.write(*entry(1))
-    other = open_engine(f"sqlite:///{tmp_path}/test.db")
+    other = open_engine(engine.url.render_as_string(hide_password=False))
     assert stored(other) == (1, 1)
     other.dispose()
     await journal.close()
