@@ -33,7 +33,7 @@ PATIENCE: Final = {
     "keepalives_count": "3",
     "tcp_user_timeout": "15000",  # ms
 }
-"""Of libpq, unless the URL says otherwise: a server whose machine is gone is given up after seconds, not after hours."""
+"""Of libpq, unless the URL says otherwise: a server whose machine is gone is given up after seconds, not hours."""
 
 
 class StorageError(RingmasterError):
