@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Engine, bindparam, delete, func, insert, select, update
 
 from cluster.budget.calls import record_from_json, record_to_json, request_from_json, request_to_json
-from cluster.budget.journal import Write
+from cluster.budget.grouping import Write
 from cluster.budget.leases import Lease, LeaseState
 from cluster.budget.tables import leases, requests
 from cluster.messages import Admitted, CallRecord, CallRequest

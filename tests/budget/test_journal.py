@@ -64,8 +64,9 @@ async def test_writes_that_gather_share_a_commit(engine: Engine) -> None:
         first_at_work.set()
         may_go_on.wait(10)
 
-    event.listen(engine, "commit", on_commit)
     journal = Journal(engine)
+    await journal.write()
+    event.listen(engine, "commit", on_commit)
     first = journal.write(*entry(0))
     await asyncio.to_thread(first_at_work.wait, 10)
     others = [journal.write(*entry(number)) for number in range(1, 101)]
@@ -119,7 +120,6 @@ async def test_a_failure_that_nobody_awaits_is_logged(engine: Engine, caplog: py
     journal = Journal(engine)
     journal.write(rows.delivered("lease-1"))
     await journal.close()
-    await asyncio.sleep(0)
     assert "did not take the write" in caplog.text
 
 
@@ -129,4 +129,14 @@ async def test_a_cancelled_wait_takes_nothing_back(engine: Engine) -> None:
     journal.write(*entry(1)).cancel()
     await journal.write(*entry(2))
     assert stored(engine) == (2, 2)
+    await journal.close()
+
+
+async def test_an_entry_that_nobody_can_write_does_not_end_the_journal(engine: Engine) -> None:
+    """A bug of one statement is not the end of all calls."""
+    journal = Journal(engine)
+    with pytest.raises(JournalError, match="was not given the write"):
+        await journal.write(())  # type: ignore[arg-type]
+    await journal.write(*entry(1))
+    assert stored(engine) == (1, 1)
     await journal.close()
