@@ -5,6 +5,7 @@
         SettingsError          an environment variable
         ProfileError           a profile file
         ModelError             the table of models
+        PolicyError            the operator's policy file
 
 An error holds no personal data and no credential: its text reaches logs and screens.
 """
@@ -30,3 +31,7 @@ class ProfileError(InputError):
 
 class ModelError(InputError):
     """The table of models is malformed; the message starts with `file:line:`."""
+
+
+class PolicyError(InputError):
+    """One or more problems in the policy file; each line of the message starts with `file:line:`."""

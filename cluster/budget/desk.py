@@ -18,6 +18,8 @@ from cluster.budget.doorway import Doorway
 from cluster.budget.garage import START_WITHIN_S, Garage
 from cluster.budget.journal import Journal, JournalError
 from cluster.budget.leases import Lease, LeaseBook, LeaseState
+from cluster.budget.limits import Limits
+from cluster.budget.policy import NO_POLICY, Policy
 from cluster.budget.pool import Pool, SlotState
 from cluster.budget.pricing import rates_of
 from cluster.budget.providers import Providers
@@ -52,6 +54,7 @@ class Desk:
         history: History,
         close_room: CloseRoom,
         clock: Clock = SYSTEM_CLOCK,
+        policy: Policy = NO_POLICY,
     ) -> None:
         """Must be made in the event loop that it is used in. `engine`'s database is at the newest migration."""
         self._rules = rules
@@ -61,14 +64,7 @@ class Desk:
         self._book = LeaseBook(ttl_s=rules.lease_ttl_s, start_within_s=START_WITHIN_S)
         self._journal = Journal(engine)
         self._providers = Providers(rules.breaker, clock.now)
-        self._garage = Garage(
-            Pool(rules.pool, _names("call-slot")),
-            actors,
-            clock.now,
-            providers=self._providers,
-            models={name: profile.model for name, profile in profiles.items()},
-            setup_timeout_s=rules.setup_timeout_s,
-        )
+        self._garage = self._new_garage(actors)
         self._serving = Serving(
             book=self._book,
             garage=self._garage,
@@ -80,8 +76,16 @@ class Desk:
             renew_every_s=rules.renew_every_s,
             lease_ttl_s=rules.lease_ttl_s,
         )
-        self._doorway = Doorway(
+        self._limits = Limits(
             rules=rules,
+            policy=policy,
+            book=self._book,
+            garage=self._garage,
+            providers=self._providers,
+            clock=clock,
+        )
+        self._doorway = Doorway(
+            limits=self._limits,
             profiles=profiles,
             book=self._book,
             garage=self._garage,
@@ -94,6 +98,16 @@ class Desk:
         )
         self._ticking: asyncio.Task[None] | None = None
         self._next_sweep = 0.0
+
+    def _new_garage(self, actors: CallActors) -> Garage:
+        return Garage(
+            Pool(self._rules.pool, _names("call-slot")),
+            actors,
+            self._clock.now,
+            providers=self._providers,
+            models={name: profile.model for name, profile in self._profiles.items()},
+            setup_timeout_s=self._rules.setup_timeout_s,
+        )
 
     async def open(self) -> None:
         """Read what an earlier process left, attach to the calls that live, and begin to keep the pool.
@@ -168,11 +182,11 @@ class Desk:
 
     def drain(self, *, on: bool) -> None:
         """Take no new calls from now on, or take them again. Live calls go on."""
-        self._doorway.draining = on
+        self._limits.draining = on
 
     def capacity(self) -> int:
         """How many more calls could start now."""
-        return self._doorway.capacity()
+        return self._limits.free()
 
     def live_calls(self, tenant: str | None = None) -> list[dict[str, Any]]:
         """The open calls of a tenant, or of all, oldest first. Numbers are masked."""
@@ -188,7 +202,7 @@ class Desk:
             "max_calls": self._rules.max_calls,
             "live_calls": len(self._book),
             "free": self.capacity(),
-            "draining": self._doorway.draining,
+            "draining": self._limits.draining,
             "actors": states.total(),
             "parked": states[SlotState.PARKED],
             "busy": states[SlotState.LENT],

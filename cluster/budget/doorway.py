@@ -13,11 +13,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from cluster.budget import rows
-from cluster.budget.admission import Admit, Load, decide
+from cluster.budget.admission import Admit, decide
 from cluster.budget.calls import OpenCall, fingerprint, terms_of
 from cluster.budget.journal import JournalError
 from cluster.budget.leases import Lease
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
     from cluster.budget.garage import Garage
     from cluster.budget.journal import Journal
     from cluster.budget.leases import LeaseBook
+    from cluster.budget.limits import Limits
     from cluster.budget.ports import History
     from cluster.budget.providers import Providers
-    from cluster.budget.rules import DeskRules
     from cluster.budget.serving import Clock, Serving
     from cluster.profiles import Profile
 
@@ -51,7 +50,7 @@ class Doorway:
     def __init__(
         self,
         *,
-        rules: DeskRules,
+        limits: Limits,
         profiles: Mapping[str, Profile],
         book: LeaseBook,
         garage: Garage,
@@ -63,7 +62,7 @@ class Doorway:
         lease_ids: Iterator[str],
     ) -> None:
         """`lease_ids` gives names that were never used before."""
-        self._rules = rules
+        self._limits = limits
         self._profiles = profiles
         self._book = book
         self._garage = garage
@@ -75,8 +74,6 @@ class Doorway:
         self._lease_ids = lease_ids
         self._answers: dict[tuple[str, str], Answer] = {}
         self._confirming: dict[tuple[str, str], asyncio.Task[Answer | Wait]] = {}
-        self.draining = False
-        """No new calls are taken."""
         self.admitted = {"warm": 0, "cold": 0}
         """How many, by whether a parked actor was there."""
         self.turned_away: Counter[str] = Counter()
@@ -97,10 +94,6 @@ class Doorway:
         said = await asyncio.shield(confirming)
         return self._turn_away(said) if isinstance(said, Wait) else _repeat(said, request)
 
-    def capacity(self) -> int:
-        """How many more calls could start now."""
-        return 0 if self.draining else max(0, self._rules.max_calls - len(self._book))
-
     def remember(self, answers: Mapping[tuple[str, str], Answer]) -> None:
         """Give these answers again; what an earlier process said, by tenant and request id."""
         self._answers.update(answers)
@@ -116,12 +109,9 @@ class Doorway:
         if profile is None:
             known = ", ".join(sorted(self._profiles))
             return Refused(outcome=UNKNOWN_PROFILE, detail=f"There is no such profile; there are {known}.")
-        today = self._clock.today()
+        request, today = self._limits.routed(request), self._clock.today()
         terms = terms_of(request, profile, today)
-        # A caller who is there is not sent away: a fallback may serve, and a recorded sentence is better than a tone.
-        outbound = request.direction is Direction.OUTBOUND
-        live_wait_s = self._providers.wait_s(profile.model) if outbound else 0.0
-        decision = decide(terms.wish(), self._load(request.tenant, live_wait_s))
+        decision = decide(terms.wish(), self._limits.load(request, profile))
         if not isinstance(decision, Admit):
             return decision
         loan = self._garage.lend(profile.name)
@@ -137,25 +127,14 @@ class Doorway:
             slot=loan.slot,
             max_cost_usd_micros=terms.max_cost_usd_micros,
             reserved_usd_micros=decision.reserve_usd_micros,
+            direction=request.direction,
+            campaign=request.campaign,
+            trunk=request.trunk,
         )
+        self._limits.take(request)
         call = OpenCall(request=request, terms=terms, started_at=self._clock.utc())
         admitted = Admitted(call_id=request.call_id, lease_id=lease.lease_id, warm=loan.warm)
         return _Placed(self._book.grant(lease), call, admitted)
-
-    def _load(self, tenant: str, live_wait_s: float) -> Load:
-        now = datetime.fromtimestamp(self._clock.utc(), UTC)
-        spent, reserved = self._book.money(tenant, str(now.date()))
-        midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
-        return Load(
-            draining=self.draining,
-            leases=len(self._book),
-            max_calls=self._rules.max_calls,
-            spent_usd_micros=spent,
-            reserved_usd_micros=reserved,
-            daily_budget_usd_micros=self._rules.daily_budget_usd_micros,
-            until_tomorrow_s=(midnight - now).total_seconds(),
-            live_wait_s=live_wait_s,
-        )
 
     async def _confirm(self, placed: _Placed) -> Answer | Wait:
         """Make an admission durable, then have the call started."""
