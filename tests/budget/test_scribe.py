@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +13,6 @@ from sqlalchemy import Engine, insert, select, text
 from cluster.budget.journal import DatabaseAway, Journal, JournalError, Superseded
 from cluster.budget.scribe import Scribe
 from cluster.budget.tables import api_keys
-from cluster.storage import open_engine, upgrade
 from tests.fixtures.databases import Postgres
 
 ADD = insert(api_keys)
@@ -30,25 +27,6 @@ def stored(engine: Engine) -> list[str]:
     """The names of the rows."""
     with engine.connect() as connection:
         return list(connection.execute(select(api_keys.c.key_id).order_by(api_keys.c.key_id)).scalars())
-
-
-@pytest.fixture
-def own_postgres() -> Iterator[Postgres]:
-    """A server that a test may stop."""
-    with tempfile.TemporaryDirectory(prefix="rm-pg-") as folder:
-        server = Postgres(Path(folder))
-        server.start()
-        yield server
-        server.stop()
-
-
-@pytest.fixture
-def own_engine(own_postgres: Postgres) -> Iterator[Engine]:
-    """The database of a server that a test may stop."""
-    engine = open_engine(own_postgres.url("postgres"))
-    upgrade(engine)
-    yield engine
-    engine.dispose()
 
 
 def lose(engine: Engine, monkeypatch: pytest.MonkeyPatch, commit: Callable[[Any], None]) -> None:
@@ -83,20 +61,20 @@ async def test_a_commit_whose_answer_was_lost_is_stored_once(
     await journal.close()
 
 
-def test_a_commit_that_is_still_under_way_is_waited_for(own_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_that_is_still_under_way_is_waited_for(outage_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection is gone, and PostgreSQL goes on committing: to look at once would say that nothing was stored."""
-    scribe = Scribe(own_engine, "test")
+    scribe = Scribe(outage_engine, "test")
     scribe.write([])
-    with own_engine.begin() as connection:
+    with outage_engine.begin() as connection:
         connection.execute(text(SLOW_COMMIT))
-    lose(own_engine, monkeypatch, lambda connection: connection.pgconn.send_query(b"COMMIT"))
+    lose(outage_engine, monkeypatch, lambda connection: connection.pgconn.send_query(b"COMMIT"))
     with pytest.raises(DatabaseAway):
         scribe.write([key("a")])
     assert scribe.in_doubt
-    assert stored(own_engine) == []
+    assert stored(outage_engine) == []
     scribe.write([key("a")])
     assert not scribe.in_doubt
-    assert stored(own_engine) == ["a"]
+    assert stored(outage_engine) == ["a"]
 
 
 SLOW_COMMIT = """
@@ -141,9 +119,9 @@ async def test_a_journal_that_loses_its_place_in_doubt_does_not_wait_for_ever(
     await journal.close()
 
 
-async def test_writes_wait_for_a_database_that_is_started_again(own_postgres: Postgres, own_engine: Engine) -> None:
+async def test_writes_wait_for_a_database_that_is_started_again(own_postgres: Postgres, outage_engine: Engine) -> None:
     """They are stored in their order, none twice; nobody notices but by the time it takes."""
-    journal = Journal(own_engine, patience_s=300)
+    journal = Journal(outage_engine, patience_s=300)
     await journal.write(key("a"))
     await asyncio.to_thread(own_postgres.stop)
     waiting = [journal.write(key(name)) for name in "bcd"]
@@ -152,15 +130,15 @@ async def test_writes_wait_for_a_database_that_is_started_again(own_postgres: Po
             await asyncio.shield(waiting[0])
     await asyncio.to_thread(own_postgres.start)
     await asyncio.gather(*waiting)
-    assert stored(own_engine) == ["a", "b", "c", "d"]
+    assert stored(outage_engine) == ["a", "b", "c", "d"]
     await journal.close()
 
 
 async def test_writes_fail_where_the_database_stays_away(
-    own_postgres: Postgres, own_engine: Engine, caplog: pytest.LogCaptureFixture
+    own_postgres: Postgres, outage_engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     """None of them is stored later, those of the time after are, and the log says it once."""
-    journal = Journal(own_engine, patience_s=0.3)
+    journal = Journal(outage_engine, patience_s=0.3)
     await journal.write(key("a"))
     await asyncio.to_thread(own_postgres.stop)
     late = [journal.write(key(name)) for name in "bcd"]
@@ -171,7 +149,7 @@ async def test_writes_fail_where_the_database_stays_away(
     async with asyncio.timeout(60):
         while await _fails(journal.write(key("e"))):
             pass
-    assert stored(own_engine) == ["a", "e"]
+    assert stored(outage_engine) == ["a", "e"]
     assert caplog.text.count("(OperationalError)") == 1
     assert "takes writes again" in caplog.text
     await journal.close()
