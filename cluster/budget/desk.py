@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ANSWERS_KEPT_S: Final = 86_400.0
+DURABLE_WITHIN_S: Final = 1.0
+"""How long a heartbeat's answer waits for the database; the call has other things to do."""
 TICK_S: Final = 0.25
 SWEEP_EVERY_S: Final = 600.0
 
@@ -119,7 +121,8 @@ class Desk:
             for target in profile.targets():
                 self._rules.prices.rates(target.model, self._clock.today())
         utc = self._clock.utc()
-        self._journal.write(rows.forgotten(utc - ANSWERS_KEPT_S))
+        # With the first write, whoever wrote before is superseded: what is read then changes no more.
+        await self._journal.write(rows.forgotten(utc - ANSWERS_KEPT_S))
         stored = await asyncio.to_thread(rows.load, self._engine, str(self._clock.today()), utc - ANSWERS_KEPT_S)
         self._doorway.remember(stored.answers)
         for (tenant, day), spent in stored.spent_usd_micros.items():
@@ -175,8 +178,9 @@ class Desk:
         written = self._journal.write(*rows.renewed(renewed.lease, renewed.more_usd_micros, call.renewed_at))
         if renewed.more_usd_micros:
             # Should the database be away, the reservation holds in memory: no live call is ended for that.
-            with suppress(JournalError):
-                await written
+            with suppress(JournalError, TimeoutError):
+                async with asyncio.timeout(DURABLE_WITHIN_S):
+                    await written
         return renewed.verdict
 
     async def hangup(self, call_id: str) -> bool:
