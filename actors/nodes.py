@@ -43,7 +43,8 @@ def drain(node: str) -> bool:
     found = [one["NodeID"] for one in _call_nodes() if node in _names(one) or _begins(one["NodeID"], node)]
     if len(found) != 1:
         return False
-    preemption = autoscaler_pb2.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
+    reasons: Any = autoscaler_pb2
+    preemption = reasons.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
     worker: Any = global_worker
     accepted, _ = worker.gcs_client.drain_node(found[0], preemption, "ringmaster drain", 0, timeout=WITHIN_S)
     return bool(accepted)
