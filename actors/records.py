@@ -54,6 +54,10 @@ class Records:
         """A call's events numbered higher than `after`; waits up to `timeout_s` for the first."""
         return await (await self._history()).events(call_id, after, timeout_s)
 
+    async def standings(self, version: int) -> list[dict[str, Any]]:
+        """How each live call stands that has changed after `version`: its leg, its newest words, its line."""
+        return (await self._history()).standings(version)
+
     async def webhook_seen(self, event_id: str) -> bool:
         """True the first time this webhook is seen."""
         return await (await self._history()).webhook_seen(event_id)

@@ -49,6 +49,7 @@ class Account:
         self._live_model = ""
         self._events: list[CallEvent] = []
         self._lines: list[LineStats] = []
+        self.note("actor", began, slot=slot, node=node)
 
     def note(self, kind: str, now: float, **fields: Any) -> None:
         """Add an event to the timeline."""

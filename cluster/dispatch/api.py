@@ -137,13 +137,13 @@ async def list_calls(
 @calls.get("/{call_id}", response_model=CallDetail, responses=_errors(404))
 async def get_call(call_id: str, front: TheFront, key: CallsKey) -> dict[str, Any]:
     """One call: state, legs, transcript, cost so far, timings, quality, outcome, timeline."""
-    return await _call(front, key, call_id)
+    return await find_call(front, key, call_id)
 
 
 @calls.post("/{call_id}/hangup", status_code=202, response_model=CallAccepted, responses=_errors(404))
 async def hang_up(call_id: str, front: TheFront, key: CallsKey) -> dict[str, Any]:
     """End a call now. To end one that has ended changes nothing and is no error."""
-    call = await _call(front, key, call_id)
+    call = await find_call(front, key, call_id)
     ending = call["state"] != ENDED and await front.pool.hangup(call_id)
     return {"call_id": call_id, "state": "ending" if ending else ENDED}
 
@@ -161,7 +161,7 @@ async def watch_call(
     last_event_id: Annotated[int, Header(ge=0, description="Go on after this one")] = 0,
 ) -> StreamingResponse:
     """What happens in a call, as it happens (server-sent events), from its beginning or from `Last-Event-ID` on."""
-    await _call(front, key, call_id)
+    await find_call(front, key, call_id)
     stream = event_stream(front.history, call_id, last_event_id, lambda: _call_or_none(front, key, call_id))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
@@ -232,7 +232,8 @@ def build_api(front: Front) -> FastAPI:
     return app
 
 
-async def _call(front: Front, key: Principal, call_id: str) -> dict[str, Any]:
+async def find_call(front: Front, key: Principal, call_id: str) -> dict[str, Any]:
+    """A call of the key's tenant as it stands. Raises `Problem` where there is none, `ControlPlaneDown`."""
     call = await _call_or_none(front, key, call_id)
     if call is None:
         raise Problem("not-found", "there is no such call, or it is another tenant's")

@@ -59,6 +59,9 @@ class History(Protocol):
     async def events(self, call_id: str, after: int, timeout_s: float, /) -> list[tuple[int, dict[str, Any]]]:
         """A call's events numbered higher than `after`; waits for the first."""
 
+    async def standings(self, version: int, /) -> list[dict[str, Any]]:
+        """How each live call stands that has changed after `version`."""
+
     async def finish(self, record: CallRecord, /) -> bool:
         """Write how a call ended. False if it had ended already."""
 

@@ -60,6 +60,9 @@ class PoolDouble:
             "direction": request.direction.value,
             "profile": request.profile,
             "number": mask(request.to or request.from_),
+            "state": "dialling",
+            "slot": "call-slot-1",
+            "started_at": 1_790_000_000.0,
             "duration_s": 1.5,
             "cost_usd_micros": 777,
         }
@@ -120,6 +123,11 @@ class HistoryPort:
         """See `History`."""
         self._check()
         return await self.history.events(call_id, after, timeout_s)
+
+    async def standings(self, version: int) -> list[dict[str, Any]]:
+        """See `History`."""
+        self._check()
+        return self.history.standings(version)
 
     async def finish(self, record: CallRecord) -> bool:
         """See `History`."""
