@@ -5,6 +5,8 @@
         SettingsError          an environment variable
         ProfileError           a profile file
         ModelError             the table of models
+        PriceError             the table of prices
+        PolicyError            the operator's policy file
 
 An error holds no personal data and no credential: its text reaches logs and screens.
 """
@@ -30,3 +32,11 @@ class ProfileError(InputError):
 
 class ModelError(InputError):
     """The table of models is malformed; the message starts with `file:line:`."""
+
+
+class PriceError(InputError):
+    """The table of prices is malformed, each line of the message starting with `file:line:`, or lacks a price."""
+
+
+class PolicyError(InputError):
+    """One or more problems in the policy file; each line of the message starts with `file:line:`."""

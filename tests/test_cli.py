@@ -16,10 +16,12 @@ from cluster import __version__
 from cluster.cli import app, run
 from cluster.dispatch.api import build_api
 from cluster.dispatch.inbound import Inbound
+from cluster.errors import PriceError
 from cluster.messages import Admission, CallRequest
 from cluster.outcome import BUSY
 from cluster.records.history import History
 from cluster.records.store import RecordStore
+from cluster.settings import PRICES
 from cluster.storage import open_engine, upgrade
 from tests.dispatch.conftest import PROFILES
 from tests.dispatch.doubles import ADMIN_KEY, KEY, HistoryPort, PoolDouble, RoomsDouble
@@ -199,6 +201,21 @@ def test_an_api_that_is_not_there_is_no_mistake_of_the_input(
     assert "no answer from http://127.0.0.1:9 (ConnectError)" in capsys.readouterr().err
 
 
+def test_a_policy_file_is_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Right, or one line on what is wrong and exit code 2."""
+    path = tmp_path / "policy.yaml"
+    path.write_text("inbound_reserve: 2")
+    assert CliRunner().invoke(app, ["policy", "check", str(path)]).output == f"{path} is right\n"
+    path.write_text("inbound_reserve: many")
+    monkeypatch.setattr("sys.argv", ["ringmaster", "policy", "check", str(path)])
+    with pytest.raises(SystemExit) as ended:
+        run(app)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path.name}/policy.yaml:1: inbound_reserve: ")
+
+
 def test_keys_are_made_listed_and_revoked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key is shown once; the list never holds its secret; a revoked key stays in the list."""
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/state/ringmaster.db")
@@ -244,3 +261,14 @@ def test_the_settings_and_the_version_are_shown() -> None:
     assert {"LIVEKIT_URL", "RINGMASTER_MAX_CALLS"} <= {row["name"] for row in listed}
     assert "Calls at once" in runner.invoke(app, ["settings"]).output
     assert runner.invoke(app, ["version"]).output.strip() == __version__
+
+
+def test_a_table_of_prices_is_checked_before_it_is_used(tmp_path: Path) -> None:
+    """What is in it, or the line that is wrong."""
+    shipped = CliRunner().invoke(app, ["prices", "check", str(PRICES)])
+    assert (shipped.exit_code, shipped.stdout) == (0, "prices.yaml: from 2026-10-09: 6 models\n")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("tables:\n- from: 2026-10-09\n  models: {m: 3}\n", encoding="utf-8")
+    wrong = CliRunner().invoke(app, ["prices", "check", str(mine)])
+    assert isinstance(wrong.exception, PriceError)
+    assert "mine.yaml:3: tables.0.models.m" in str(wrong.exception)

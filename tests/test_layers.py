@@ -44,10 +44,12 @@ DECIDING = (
     "cluster/budget/leases.py",
     "cluster/budget/pool.py",
     "cluster/budget/pricing.py",
+    "cluster/budget/rate.py",
     "cluster/dispatch/requests.py",
     "cluster/dispatch/worker_protocol.py",
     "cluster/records/views.py",
     "cluster/telephony/dialling.py",
+    "cluster/telephony/hours.py",
     "cluster/telephony/masking.py",
     "cluster/telephony/numbers.py",
 )

@@ -11,13 +11,14 @@ Rules of this file:
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
 from cluster.machine import Table, step
-from cluster.messages import Verdict
+from cluster.messages import Direction, Verdict
 
 
 class LeaseState(StrEnum):
@@ -63,12 +64,14 @@ LEASE: Table[LeaseState, LeaseEvent] = {
         _E.START: _S.HELD,
         _E.RENEW: _S.HELD,
         _E.WIND_DOWN: _S.WINDING_DOWN,
+        _E.REASSIGN: _S.HELD,
         _E.END: _S.ENDING,
     },
     _S.WINDING_DOWN: {
         _E.START: _S.WINDING_DOWN,
         _E.RENEW: _S.WINDING_DOWN,
         _E.WIND_DOWN: _S.WINDING_DOWN,
+        _E.REASSIGN: _S.WINDING_DOWN,
         _E.END: _S.ENDING,
     },
     _S.ENDING: {_E.SETTLE: _S.SETTLED},
@@ -79,8 +82,21 @@ ANSWERABLE = frozenset(state for state, events in LEASE.items() if _E.RENEW in e
 """States in which a renewal is listened to."""
 
 
+MAX_MOVES: Final = 4
+MOVES_WITHIN_S: Final = 60.0
+"""A call whose actors die so often kills them itself."""
+
+
+class TooManyMoves(Exception):
+    """The lease was given to `MAX_MOVES` other actors within `MOVES_WITHIN_S`."""
+
+
 class UnknownLease(KeyError):
     """No open lease has this id: it has ended, or never was."""
+
+
+Group = tuple[str, str]
+"""Calls that are counted together: what they have in common, and its name. `inbound` and `outbound` are a tenant's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +116,21 @@ class Lease:
     """When it runs out unless its holder renews, in monotonic seconds. Not before its admission is durable."""
     fencing_token: int = 1
     state: LeaseState = LeaseState.GRANTED
+    moved_at: tuple[float, ...] = ()
+    """When it was given to other actors of late."""
+    direction: Direction = Direction.OUTBOUND
+    campaign: str = ""
+    trunk: str = ""
+
+    def groups(self) -> tuple[Group, ...]:
+        """Those that its call counts for while it is open."""
+        return (
+            ("direction", self.direction),
+            ("tenant", self.tenant),
+            (self.direction, self.tenant),
+            ("campaign", self.campaign),
+            ("trunk", self.trunk),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +155,8 @@ class LeaseBook:
         self._by_call: dict[str, str] = {}
         self._spent: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._reserved: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.counts: Counter[Group] = Counter()
+        """How many open leases each group has."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -168,10 +201,21 @@ class LeaseBook:
         return self._put(replace(lease, expires_at=now + self._ttl_s))
 
     def reassign(self, lease_id: str, slot: str, now: float) -> Lease:
-        """Give the lease to another actor; whatever the earlier one still says is void from now on."""
+        """Give the lease, with its money, to another actor; whatever the earlier one still says is void from now on.
+
+        A caller waits for whoever takes over a running call: it has a time to live for that, and no longer.
+        Raises `TooManyMoves`.
+        """
         lease = self._moved(lease_id, LeaseEvent.REASSIGN)
+        if not may_move(lease, now):
+            raise TooManyMoves(lease_id)
+        within_s = self._start_within_s if lease.state is LeaseState.GRANTED else self._ttl_s
         token = lease.fencing_token + 1
-        return self._put(replace(lease, slot=slot, fencing_token=token, expires_at=now + self._start_within_s))
+        return self._put(
+            replace(
+                lease, slot=slot, fencing_token=token, expires_at=now + within_s, moved_at=(*_moves(lease, now), now)
+            )
+        )
 
     def renew(
         self,
@@ -248,6 +292,8 @@ class LeaseBook:
         self._reserved[lease.tenant, lease.day] += lease.reserved_usd_micros - (
             before.reserved_usd_micros if before else 0
         )
+        if before is None:
+            self.counts.update(lease.groups())
         self._open[lease.lease_id] = lease
         self._by_call[lease.call_id] = lease.lease_id
         return lease
@@ -255,4 +301,15 @@ class LeaseBook:
     def _close(self, lease_id: str) -> None:
         lease = self._open.pop(lease_id)
         del self._by_call[lease.call_id]
+        self.counts.subtract(lease.groups())
         self._reserved[lease.tenant, lease.day] -= lease.reserved_usd_micros
+
+
+def may_move(lease: Lease, now: float) -> bool:
+    """Whether `LeaseBook.reassign` would give it to another actor."""
+    return LeaseEvent.REASSIGN in LEASE[lease.state] and len(_moves(lease, now)) < MAX_MOVES
+
+
+def _moves(lease: Lease, now: float) -> tuple[float, ...]:
+    """Those that count still."""
+    return tuple(at for at in lease.moved_at if at > now - MOVES_WITHIN_S)

@@ -32,8 +32,8 @@ class Doorkeeper:
     async def recognise(self, digest: str, scope: str | None) -> Principal:
         """The same for a key of which only `cluster.keys.sha256_hex` is known."""
         principal = await self._principal(digest)
-        if scope is not None and not principal.may(scope):
-            raise Problem("forbidden", f"the key lacks the scope `{scope}`", scope=scope)
+        if scope is not None:
+            permit(principal, scope)
         return principal
 
     async def _principal(self, digest: str) -> Principal:
@@ -48,6 +48,12 @@ class Doorkeeper:
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return principal
+
+
+def permit(principal: Principal, scope: str) -> None:
+    """Raise `Problem` unless the key is good for `scope`."""
+    if not principal.may(scope):
+        raise Problem("forbidden", f"the key lacks the scope `{scope}`", scope=scope)
 
 
 def _bearer(authorization: str | None) -> str:

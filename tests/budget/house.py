@@ -10,7 +10,9 @@ from typing import Any
 from sqlalchemy import Engine, select
 
 from cluster.budget.desk import Desk
+from cluster.budget.policy import NO_POLICY, Policy
 from cluster.budget.pool import PoolRules
+from cluster.budget.prices import load_prices
 from cluster.budget.rules import DeskRules
 from cluster.budget.serving import Clock
 from cluster.budget.tables import leases
@@ -24,6 +26,7 @@ def desk_rules(**changes: Any) -> DeskRules:
     fields: dict[str, Any] = {
         "max_calls": 4,
         "daily_budget_usd_micros": 10_000_000,
+        "prices": load_prices(),
         "renew_every_s": 2.0,
         "lease_ttl_s": 10.0,
         "setup_timeout_s": 8.0,
@@ -55,6 +58,7 @@ class House:
     engine: Engine
     profiles: dict[str, Profile]
     rules: DeskRules = field(default_factory=desk_rules)
+    policy: Policy = NO_POLICY
     actors: FakeCallActors = field(default_factory=FakeCallActors)
     history: FakeHistory = field(default_factory=FakeHistory)
     clock: ManualClock = field(default_factory=ManualClock)
@@ -72,6 +76,7 @@ class House:
             history=self.history,
             close_room=self._close_room,
             clock=Clock(now=self.clock.now, utc=self.clock.utc),
+            policy=self.policy,
         )
         await self.desk.open()
         if parked is not None:

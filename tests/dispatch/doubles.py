@@ -65,6 +65,7 @@ class PoolDouble:
             "started_at": 1_790_000_000.0,
             "duration_s": 1.5,
             "cost_usd_micros": 777,
+            "charges_usd_micros": {"model": 777},
         }
         return admitted
 

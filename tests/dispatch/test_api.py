@@ -237,6 +237,15 @@ async def test_the_api_is_locked(api: Api, method: str, path: str) -> None:
         assert (problem["status"], problem["slug"], problem["scope"]) == (403, "forbidden", "calls")
 
 
+async def test_a_campaigns_key_places_the_calls_of_campaigns(api: Api, pool: PoolDouble) -> None:
+    """And no others; a key for calls places none of a campaign's. The call's own hours go with it."""
+    campaign = BODY | {"campaign": "spring-1", "calling_hours": "Mo-Fr 09:00-20:00"}
+    assert (await api.ask("POST", "/v1/calls", CAMPAIGNS_KEY, json=campaign)).status_code == 202
+    assert (pool.asked[0].campaign, pool.asked[0].calling_hours) == ("spring-1", "Mo-Fr 09:00-20:00")
+    problem = await api.problem("POST", "/v1/calls", json=campaign)
+    assert (problem["slug"], problem["scope"]) == ("forbidden", "campaigns")
+
+
 # Looking at calls
 
 
@@ -250,11 +259,12 @@ async def test_a_call_as_it_runs(api: Api, pool: PoolDouble, history: HistoryPor
     await history.history.append([an_event("leg", call_id=call_id, state="ringing")])
     running = (await api.ask("GET", f"/v1/calls/{call_id}")).json()
     assert (running["state"], running["to"], running["duration_s"]) == ("ringing", "+*********01", 1.5)
-    assert running["cost"] == {"usd": 0.000777, "usd_micros": 777}
+    assert running["cost"] == {"usd": 0.000777, "usd_micros": 777, "by_kind_usd_micros": {"model": 777}}
     assert (await api.ask("GET", f"/v1/calls/{call_id}", ADMIN_KEY)).json()["to"] == CALLER
     await history.history.finish(a_record(call_id, o.BUSY))
     over = (await api.ask("GET", f"/v1/calls/{call_id}")).json()
-    assert (over["state"], over["cost"]["usd_micros"]) == ("ended", 12_345)
+    by_kind = {"model": 12_000, "trunk": 345}
+    assert (over["state"], over["cost"]["by_kind_usd_micros"]) == ("ended", by_kind)
     assert over["outcome"] == {"result": "caller", "reason": "busy", "detail": ""}
     assert [line["text"] for line in over["transcript"]] == ["Hello.", "Hi."]
 
@@ -275,7 +285,10 @@ async def test_pages_of_calls(api: Api, pool: PoolDouble, history: HistoryPort) 
     for number in range(3):
         await history.history.begin(a_request(f"call_{number}"), START + number)
     await history.history.finish(a_record("call_0"))
-    pool.live["call_2"] = {"call_id": "call_2", "tenant": "acme", "duration_s": 9.0, "cost_usd_micros": 5}
+    pool.live["call_2"] = {"call_id": "call_2", "tenant": "acme", "duration_s": 9.0} | {
+        "cost_usd_micros": 5,
+        "charges_usd_micros": {},
+    }
     page = (await api.ask("GET", "/v1/calls?limit=2")).json()
     assert [call["call_id"] for call in page["calls"]] == ["call_2", "call_1"]
     assert page["calls"][0]["cost"]["usd_micros"] == 5
@@ -374,7 +387,7 @@ async def test_a_failure_of_ours_shows_nothing_of_itself(
 async def test_every_problem_type_has_a_page(api: Api) -> None:
     """The `type` of a problem leads somewhere."""
     page = (await api.ask("GET", "/docs/problems/over-capacity", None)).json()
-    assert page["title"] == "All calls are taken"
+    assert page["title"] == "No more calls may run at once"
     assert (await api.problem("GET", "/docs/problems/nothing", None))["slug"] == "not-found"
 
 
