@@ -5,6 +5,7 @@
         SettingsError          an environment variable
         ProfileError           a profile file
         ModelError             the table of models
+        ManifestError          the manifest of a cluster on KubeRay
         PriceError             the table of prices
         PolicyError            the operator's policy file
 
@@ -32,6 +33,10 @@ class ProfileError(InputError):
 
 class ModelError(InputError):
     """The table of models is malformed; the message starts with `file:line:`."""
+
+
+class ManifestError(InputError):
+    """The manifest of a cluster on KubeRay would cut calls off; each line of the message starts with `file:line:`."""
 
 
 class PriceError(InputError):

@@ -18,6 +18,7 @@ LOCAL_STACK_USERS = frozenset({"actors/demo.py"})
 """Who may know that the embedded stack exists."""
 
 DECIDING = (
+    "cluster/kube.py",
     "cluster/outcome.py",
     "cluster/messages.py",
     "cluster/call/account.py",
