@@ -21,6 +21,7 @@ from cluster.budget.leases import Lease, LeaseBook, LeaseState
 from cluster.budget.limits import Limits
 from cluster.budget.policy import NO_POLICY, Policy
 from cluster.budget.pool import Pool, SlotState
+from cluster.budget.pricing import Bill
 from cluster.budget.providers import Providers
 from cluster.budget.serving import SYSTEM_CLOCK, Clock, Serving
 from cluster.messages import Admission, CallRequest, Direction, Renewal, Verdict
@@ -158,7 +159,7 @@ class Desk:
         renewed = self._book.renew(
             renewal.lease_id,
             renewal.fencing_token,
-            cost_usd_micros=renewal.cost_usd_micros,
+            bill=Bill(renewal.metered, renewal.charges_usd_micros),
             wind_down_usd_micros=call.terms.wind_down_usd_micros(renewal.talk_s),
             daily_budget_usd_micros=self._rules.daily_budget_usd_micros,
             now=self._clock.now(),
@@ -169,8 +170,8 @@ class Desk:
         self._providers.failed(renewal.live_faults)
         if renewal.live_ok:
             self._providers.succeeded(renewal.live_model or call.terms.model)
-        written = self._journal.write(rows.changed(renewed.lease))
-        if renewed.extended:
+        written = self._journal.write(*rows.renewed(renewed.lease, renewed.more_usd_micros, call.renewed_at))
+        if renewed.more_usd_micros:
             # Should the database be away, the reservation holds in memory: no live call is ended for that.
             with suppress(JournalError):
                 await written
@@ -261,7 +262,7 @@ def _shown(lease: Lease, call: OpenCall, utc: float) -> dict[str, Any]:
         "duration_s": round(utc - call.started_at, 3),
         "talk_s": talk_s,
         "cost_usd_micros": lease.cost_usd_micros,
-        "charges_usd_micros": dict(call.renewal.charges_usd_micros) if call.renewal else {},
+        "charges_usd_micros": dict(lease.bill.charges),
         "reserved_usd_micros": lease.reserved_usd_micros,
         "slot": lease.slot,
     }

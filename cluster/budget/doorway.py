@@ -133,6 +133,8 @@ class Doorway:
             direction=request.direction,
             campaign=request.campaign,
             trunk=request.trunk,
+            profile=profile.name,
+            destination=terms.tariff.destination,
         )
         self._limits.take(request)
         call = OpenCall(request=request, terms=terms, started_at=self._clock.utc())

@@ -13,7 +13,7 @@ from cluster.budget.doorway import DATABASE_UNAVAILABLE, KEY_REUSED, UNKNOWN_PRO
 from cluster.errors import PriceError
 from cluster.messages import Admitted, Direction, LiveFault, Refused, Verdict, Wait
 from cluster.profiles import Profile
-from tests.budget.fakes import MODEL, FakeCallActor, call_request
+from tests.budget.fakes import MODEL, FakeCallActor, bill, call_request
 from tests.budget.house import House, desk_rules, until
 
 
@@ -185,7 +185,7 @@ async def test_an_ended_call_is_settled_and_recorded_and_its_actor_parks_again(h
     statistics = house.desk.statistics()
     assert (statistics["spent_usd_micros"], statistics["reserved_usd_micros"]) == ({"acme": 4_000}, {"acme": 0})
     assert statistics["ended"] == {"caller/busy": 1}
-    assert statistics["measured"]["tokens"]["gemini-3.8-live", "audio_in"] == 100
+    assert statistics["measured"]["tokens"]["gemini-3.8-live", "text_in"] == 4_000 * 4 // 3
     assert statistics["actors"] >= 2
     assert house.actors.killed == []
 
@@ -282,7 +282,7 @@ async def test_every_place_is_used_when_lost_calls_still_hold_their_actors(house
         await house.desk.admit(call_request(number))
     actor: FakeCallActor = await house.serving("call-1")
     house.desk._book.end(actor.assignment.lease_id)
-    house.desk._book.settle(actor.assignment.lease_id, 0)
+    house.desk._book.settle(actor.assignment.lease_id, bill(0))
     said = await house.desk.admit(call_request(5))
     assert isinstance(said, Wait)
     assert said.retry_after_s == 1.0

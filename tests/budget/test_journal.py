@@ -89,8 +89,8 @@ async def test_a_bad_entry_fails_alone_and_wholly(engine: Engine, caplog: pytest
     """Its neighbours in the commit are stored, and none of its own writes is. Nothing personal is logged."""
     journal = Journal(engine)
     await journal.write(*entry(1))
-    _, lease_of_2 = entry(2)
-    request_of_1, _ = entry(1)
+    _, lease_of_2, *_ = entry(2)
+    request_of_1, *_ = entry(1)
     good, bad, also_good = (
         journal.write(*entry(3)),
         journal.write(lease_of_2, request_of_1),
