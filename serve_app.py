@@ -69,13 +69,19 @@ class Frontdoor:
         """The receptionists are bound here so that they are deployed; nobody needs to call them."""
         settings = await _ready()
         self._front = open_front(settings, control_plane.pool(), control_plane.history())
-        self._secret = settings.livekit.api_secret.get_secret_value()
+        self._settings = settings
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Serve asks for the application after `__init__`."""
         api = build_api(self._front)
-        add_dashboard(api, self._front, self._secret)
+        secret = self._settings.livekit.api_secret.get_secret_value()
+        add_dashboard(api, self._front, secret, self._actor_url)
         return api
+
+    async def _actor_url(self, slot: str) -> str | None:
+        """Where Ray's dashboard shows a call actor."""
+        actor_id = await asyncio.to_thread(names.actor_id, slot)
+        return actor_id and f"{self._settings.ray.dashboard_url}/#/actors/{actor_id}"
 
 
 app = Frontdoor.bind(Receptionist.bind())  # type: ignore[attr-defined]  # the decorators make deployments of them

@@ -7,20 +7,24 @@ Rules of this file:
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qs
 
+import fsspec
 from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.background import BackgroundTask
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.staticfiles import StaticFiles
 
+from cluster.dashboard.budget import budget_of
 from cluster.dashboard.call_stream import call_stream
 from cluster.dashboard.live import LiveCalls
 from cluster.dashboard.render import render, render_row
@@ -29,6 +33,7 @@ from cluster.dispatch.api import Front, find_call
 from cluster.dispatch.ports import ControlPlaneDown
 from cluster.dispatch.problems import TYPES, Problem, problem_of_validation
 from cluster.keys import Principal
+from cluster.messages import CallQuery
 from cluster.records.timeline import LATENCIES, QUALITIES, timeline
 from cluster.records.views import ENDED
 
@@ -43,7 +48,12 @@ HEADERS: Final = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
+PAGE: Final = 50
+"""Calls on a page of the history."""
 STREAM_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+FindActor = Callable[[str], Awaitable[str | None]]
+"""Where Ray's own dashboard shows the actor of a slot; None where there is no such actor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +63,13 @@ class Dashboard:
     front: Front
     sessions: Sessions
     live: LiveCalls
+    actor_url: FindActor
 
 
-def add_dashboard(app: FastAPI, front: Front, secret: str) -> None:
+def add_dashboard(app: FastAPI, front: Front, secret: str, actor_url: FindActor) -> None:
     """Give `app`, made by `build_api(front)`, its pages. `secret` is the same in every replica."""
     live = LiveCalls(front.pool, front.history, render_row)
-    app.state.dashboard = Dashboard(front, Sessions(front.doorkeeper, secret), live)
+    app.state.dashboard = Dashboard(front, Sessions(front.doorkeeper, secret), live, actor_url)
     app.mount("/static", StaticFiles(directory=Path(__file__).with_name("static")))
     app.include_router(pages)
 
@@ -150,6 +161,28 @@ async def follow_live(dashboard: TheDashboard, viewer: Viewer) -> Response:
     return _stream(dashboard.live.messages(viewer.tenant))
 
 
+@pages.get("/history")
+async def show_history(
+    dashboard: TheDashboard,
+    viewer: Viewer,
+    search: Annotated[str, Query(max_length=200)] = "",
+    before: Annotated[str | None, Query(max_length=64)] = None,
+) -> Response:
+    """The calls that are over, newest first."""
+    search = search.strip()
+    query = CallQuery(state=ENDED, limit=PAGE, before=before, search=search)
+    calls = await dashboard.front.history.calls(viewer.tenant, query, False)  # noqa: FBT003 an actor's method
+    more = calls[-1]["call_id"] if len(calls) == PAGE else None
+    return _page("history.html", viewer=viewer, calls=calls, search=search, next_before=more)
+
+
+@pages.get("/pool")
+async def show_pool(dashboard: TheDashboard, viewer: Viewer) -> Response:
+    """The call actors, and the viewer's money."""
+    pool = await dashboard.front.pool.statistics()
+    return _page("pool.html", viewer=viewer, pool=pool, budget=budget_of(viewer.tenant, pool))
+
+
 @pages.get("/calls/{call_id}")
 async def show_call(call_id: str, dashboard: TheDashboard, viewer: Viewer) -> Response:
     """One call."""
@@ -180,6 +213,33 @@ async def follow_call(
     await find_call(dashboard.front, viewer, call_id)
     begin = after if last_event_id is None else last_event_id
     return _stream(call_stream(dashboard.front.history, dashboard.live, call_id, begin))
+
+
+@pages.get("/calls/{call_id}/actor")
+async def find_actor(call_id: str, dashboard: TheDashboard, viewer: Viewer) -> Response:
+    """To the call's actor in Ray's own dashboard."""
+    await find_call(dashboard.front, viewer, call_id)
+    await dashboard.live.rows(viewer.tenant)
+    row = dashboard.live.row(call_id)
+    url = None if row is None else await dashboard.actor_url(row.slot)
+    if url is None:
+        raise Problem("not-found", "the call has no actor any more")
+    return RedirectResponse(url, SEE_OTHER)
+
+
+@pages.get("/calls/{call_id}/recording")
+async def play_recording(call_id: str, dashboard: TheDashboard, viewer: Viewer) -> Response:
+    """The recording of a call that is over: FLAC, the caller left, the agent right."""
+    call = await find_call(dashboard.front, viewer, call_id)
+    if not call.get("recording_url"):
+        raise Problem("not-found", "the call was not recorded")
+    try:
+        sound = await asyncio.to_thread(fsspec.open(call["recording_url"]).open)
+    except (OSError, ValueError, ImportError):
+        raise Problem("not-found", "the recording is not where it was kept, or cannot be read from here") from None
+    return StreamingResponse(
+        sound, media_type="audio/flac", headers={"Cache-Control": "no-store"}, background=BackgroundTask(sound.close)
+    )
 
 
 @pages.post("/calls/{call_id}/hangup")

@@ -32,6 +32,8 @@ class Row:
     """UTC seconds."""
     cost_usd_micros: int
     slot: str
+    charges_usd_micros: tuple[tuple[str, int], ...] = ()
+    """The parts of the cost, by kind."""
     node: str = ""
     who: str = ""
     words: str = field(default="", repr=False)  # pii
@@ -111,6 +113,7 @@ def _row(call: Mapping[str, Any], standing: Mapping[str, Any]) -> Row:
         started_at=call["started_at"],
         cost_usd_micros=call["cost_usd_micros"],
         slot=call["slot"],
+        charges_usd_micros=tuple(sorted(call["charges_usd_micros"].items())),
         node=standing.get("node", ""),
         who=standing.get("who", ""),
         words=standing.get("words", "")[-WORDS_SHOWN:],

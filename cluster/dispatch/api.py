@@ -27,7 +27,7 @@ from cluster.dispatch.schemas import CallAccepted, CallDetail, CallList, Problem
 from cluster.dispatch.streams import event_stream
 from cluster.dispatch.webhook import Webhooks
 from cluster.keys import Principal
-from cluster.messages import Admitted, Direction
+from cluster.messages import Admitted, CallQuery, Direction
 from cluster.records.views import ENDED, STARTING, cost_view
 
 LARGEST_BODY_BYTES: Final = 1 << 20
@@ -122,12 +122,15 @@ async def create_call(
 async def list_calls(
     front: TheFront,
     key: CallsKey,
+    *,
     state: Annotated[Literal["live", "ended"] | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     before: Annotated[str | None, Query(description="`next_before` of the page before this one", max_length=64)] = None,
+    search: Annotated[str, Query(description="In numbers, ids, profiles, outcomes and words", max_length=200)] = "",
 ) -> dict[str, Any]:
     """The calls of the key's tenant, newest first."""
-    page = await front.history.calls(key.tenant, state, limit, before, key.may("admin"))
+    query = CallQuery(state=state, limit=limit, before=before, search=search)
+    page = await front.history.calls(key.tenant, query, key.may("admin"))
     more = page[-1]["call_id"] if len(page) == limit else None
     if any(call["state"] != ENDED for call in page):
         live = await _live(front, key)

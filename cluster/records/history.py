@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from cluster.messages import CallEvent, CallRecord, CallRequest
+from cluster.messages import CallEvent, CallQuery, CallRecord, CallRequest
 from cluster.records.board import Board
 from cluster.records.feed import Entry, Feed
 from cluster.records.store import RecordStore
@@ -82,11 +82,9 @@ class History:
         events = [event for _, event in await self._since(call_id, 0)]
         return call_view(row, events, full_numbers=full_numbers)
 
-    async def calls(
-        self, tenant: str | None, state: str | None, limit: int, before: str | None, *, full_numbers: bool
-    ) -> list[Json]:
-        """Calls, newest first. `state` is `live`, `ended` or None; `before` is the id of the last one seen."""
-        rows = await asyncio.to_thread(self._store.calls, tenant, state, limit, before)
+    async def calls(self, tenant: str | None, query: CallQuery, *, full_numbers: bool) -> list[Json]:
+        """A tenant's calls, or (None) everybody's, newest first."""
+        rows = await asyncio.to_thread(self._store.calls, tenant, query)
         return [summary_view(row, full_numbers=full_numbers) for row in rows]
 
     async def events(self, call_id: str, after: int, timeout_s: float) -> list[Entry]:

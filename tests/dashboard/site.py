@@ -23,8 +23,13 @@ SECRET = "the secret that all replicas share"
 def build_site(front: Front) -> FastAPI:
     """The application as `serve_app` builds it."""
     app = build_api(front)
-    add_dashboard(app, front, SECRET)
+    add_dashboard(app, front, SECRET, actor_url)
     return app
+
+
+async def actor_url(slot: str) -> str | None:
+    """Every slot but one has an actor."""
+    return None if slot == "call-slot-gone" else f"http://ray/#/actors/id-of-{slot}"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import httpx2
 import jwt
@@ -10,15 +11,17 @@ import pytest
 from fastapi import FastAPI
 
 from cluster.dashboard import session
+from cluster.dashboard.pages import PAGE
 from cluster.keys import sha256_hex
+from cluster.outcome import BUSY
 from tests.dashboard.site import SECRET, House
 from tests.dispatch.doubles import ADMIN_KEY, CAMPAIGNS_KEY, KEY, OTHER_KEY
-from tests.records.examples import CALLER, a_record
+from tests.records.examples import CALLER, START, a_record
 
 
 async def test_a_stranger_is_sent_to_the_login(stranger: httpx2.AsyncClient) -> None:
     """From every page."""
-    for path in ("/", "/live", "/calls/call_1", "/calls/call_1/live"):
+    for path in ("/", "/live", "/history", "/pool", "/calls/call_1", "/calls/call_1/live", "/calls/call_1/recording"):
         answer = await stranger.get(path)
         assert (answer.status_code, answer.headers["location"]) == (303, "/login")
     assert 'name="key"' in (await stranger.get("/login")).text
@@ -75,7 +78,7 @@ async def test_another_site_can_do_nothing(browser: httpx2.AsyncClient, house: H
 async def test_pages_take_nothing_from_elsewhere(browser: httpx2.AsyncClient, house: House) -> None:
     """A strict Content-Security-Policy, and no inline script or style that it would forbid."""
     await house.begin("call_1")
-    for path in ("/", "/calls/call_1", "/login", "/calls/none"):
+    for path in ("/", "/history", "/pool", "/calls/call_1", "/login", "/calls/none"):
         answer = await browser.get(path)
         assert answer.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
         assert answer.headers["cache-control"] == "no-store"
@@ -142,6 +145,63 @@ async def test_the_calls_of_others_do_not_exist(stranger: httpx2.AsyncClient, ho
     assert (await stranger.get("/calls/call_1/live")).status_code == 404
     assert (await stranger.post("/calls/call_1/hangup")).status_code == 404
     assert house.pool.hung_up == []
+
+
+async def test_the_history_is_searched(browser: httpx2.AsyncClient, house: House) -> None:
+    """Calls that are over, the newest first, by page; of a search only those that have to do with it."""
+    for number in range(PAGE + 2):
+        await house.history.history.finish(a_record(f"call_{number:03}", started_at=START + number))
+    await house.history.history.finish(a_record("call_x", BUSY, tenant="other"))
+    page = (await browser.get("/history")).text
+    assert page.index("/calls/call_051") < page.index("/calls/call_002")
+    assert "call_001" not in page
+    older = (await browser.get("/history?before=call_002")).text
+    assert "/calls/call_001" in older
+    assert "Older" not in older
+    found = (await browser.get("/history?search=call_007")).text
+    assert found.count('href="/calls/') == 1
+    nothing = (await browser.get("/history?search=<busy>")).text
+    assert "No call has to do with “&lt;busy&gt;”" in nothing
+    assert CALLER not in page
+
+
+async def test_the_pool_and_the_budget(browser: httpx2.AsyncClient, house: House) -> None:
+    """Everybody's actors, one's own money; and that nothing is taken, where it is so."""
+    page = (await browser.get("/pool")).text
+    for words in ("0 of 10", "acme", "$1.5000", "$0.2500", "$50.0000", "does not serve (open)", "success/agent-ended"):
+        assert words in page
+    assert "$7" not in page
+    assert "Draining" not in page
+    house.pool.draining = True
+    assert "Draining" in (await browser.get("/pool")).text
+
+
+async def test_the_actor_of_a_call(browser: httpx2.AsyncClient, house: House) -> None:
+    """A link to Ray's dashboard while there is an actor."""
+    await house.begin("call_1")
+    answer = await browser.get("/calls/call_1/actor")
+    assert (answer.status_code, answer.headers["location"]) == (303, "http://ray/#/actors/id-of-call-slot-1")
+    house.pool.live["call_1"]["slot"] = "call-slot-gone"
+    assert (await browser.get("/calls/call_1/actor")).status_code == 404
+    house.pool.live.pop("call_1")
+    assert (await browser.get("/calls/call_1/actor")).status_code == 404
+
+
+async def test_the_recording_of_a_call(browser: httpx2.AsyncClient, house: House, tmp_path: Path) -> None:
+    """It is played from where it was kept, which nobody is told."""
+    kept = tmp_path / "call_1.flac"
+    kept.write_bytes(b"fLaC and so on")
+    await house.history.history.finish(a_record("call_1", recording_url=str(kept)))
+    await house.history.history.finish(a_record("call_2"))
+    await house.history.history.finish(a_record("call_3", recording_url="nowhere://bucket/call_3.flac"))
+    page = (await browser.get("/calls/call_1")).text
+    assert 'src="/calls/call_1/recording"' in page
+    assert str(tmp_path) not in page
+    answer = await browser.get("/calls/call_1/recording")
+    assert (answer.content, answer.headers["content-type"]) == (b"fLaC and so on", "audio/flac")
+    assert "<audio" not in (await browser.get("/calls/call_2")).text
+    for without in ("call_2", "call_3"):
+        assert (await browser.get(f"/calls/{without}/recording")).status_code == 404
 
 
 async def test_errors_are_pages(browser: httpx2.AsyncClient, house: House) -> None:

@@ -21,6 +21,7 @@ def a_call(number: int, **changes: Any) -> dict[str, Any]:
         "started_at": 1_000.0 + number,
         "duration_s": 5.0,
         "cost_usd_micros": 100,
+        "charges_usd_micros": {"model": 80, "trunk": 20},
         "slot": f"slot-{number}",
     }
     return call | changes
@@ -105,3 +106,4 @@ def test_a_row_has_what_the_call_said_last() -> None:
     assert row is not None
     assert (row.who, len(row.words), row.words[-1], row.mos, row.node) == ("agent", r.WORDS_SHOWN, "z", 4.2, "n1")
     assert "aaa" not in repr(row)
+    assert row.charges_usd_micros == (("model", 80), ("trunk", 20))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import expect
 
 from tests.e2e.conftest import System
@@ -30,4 +32,8 @@ def test_a_call_is_watched_and_hung_up(system: System) -> None:
         expect(page.get_by_role("button", name="Hang up")).to_have_count(0)
         page.get_by_role("link", name="Live").click()
         expect(page.get_by_text("No call is going on.")).to_be_visible()
+        page.get_by_role("link", name="History").click()
+        page.get_by_role("searchbox").fill("Rosewood Bakery")
+        expect(page).to_have_url(re.compile("search=Rosewood"))
+        expect(page.locator(f"a[href='/calls/{call_id}']")).to_be_visible()
     assert system.ended(call_id)["outcome"]["reason"] == "hung-up-by-api"
