@@ -17,7 +17,7 @@ from cluster.budget.calls import (
     request_from_json,
     request_to_json,
 )
-from cluster.budget.journal import Write
+from cluster.budget.grouping import Write
 from cluster.budget.leases import Lease, LeaseState
 from cluster.budget.pricing import Bill
 from cluster.budget.tables import leases, requests

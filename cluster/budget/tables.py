@@ -65,6 +65,17 @@ requests = Table(
     Column("admitted_at", Float(53), nullable=False, index=True),
 )
 
+waiting = Table(
+    "waiting",
+    metadata,
+    Column("call_id", String(64), primary_key=True),
+    Column("number", BigInteger, nullable=False),  # grows in the order of arrival
+    Column("asked_at", Float(53), nullable=False),
+    Column("expires_at", Float(53), nullable=False),
+    Column("waits_for", String(64), nullable=False),  # an outcome
+    Column("request", JSON, nullable=False),  # pii: until the call starts or is given up
+)
+
 api_keys = Table(
     "api_keys",
     metadata,
@@ -74,4 +85,12 @@ api_keys = Table(
     Column("scopes", String(255), nullable=False),  # separated by blanks
     Column("created_at", Float(53), nullable=False),
     Column("revoked_at", Float(53)),
+)
+
+journals = Table(
+    "journals",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("writer", String(32), nullable=False),  # the process that writes it now
+    Column("number", BigInteger, nullable=False),  # of its last commit
 )

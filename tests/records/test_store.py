@@ -121,3 +121,12 @@ def test_calls_are_searched(store: RecordStore, search: str, found: list[str]) -
     store.finish(a_record("call_b", BUSY, profile="survey", transcript=()))
     store.finish(a_record("call_c", tenant="other"))
     assert [row["call_id"] for row in store.calls("acme", CallQuery(search=search))] == found
+
+
+def test_what_a_stranger_chose_may_be_long(store: RecordStore) -> None:
+    """A SIP caller's "number" is any text, and a room may be named after it."""
+    name = "x" * 1000
+    store.begin(a_request(from_=name, to=name, room=name), START)
+    row = store.call("call_1", "acme")
+    assert row is not None
+    assert (row["from_number"], row["to_number"], row["room"]) == (name, name, name)
