@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 UNKNOWN_PROFILE: Final = Outcome(Result.POLICY, "unknown-profile")
 KEY_REUSED: Final = Outcome(Result.POLICY, "idempotency-key-reused")
 DATABASE_UNAVAILABLE: Final = Outcome(Result.OURS, "database-unavailable")
+DATABASE_WITHIN_S: Final = 2.0
+"""A database that is started again, or fails over, takes about as long; a caller should not hear silence for longer."""
 DATABASE_RETRY_S: Final = 2.0
 SLOT_FREES_WITHIN_S: Final = 1.0
 """A lost call's actor is being ended, and its place is free in a moment."""
@@ -104,7 +106,7 @@ class Doorway:
     def forget_before(self, too_old: float) -> None:
         """Answers older than that (UTC seconds) are not given again."""
         self._answers = {key: answer for key, answer in self._answers.items() if answer.at >= too_old}
-        self._journal.write(rows.forgotten(too_old))
+        self._journal.note(rows.forgotten(too_old))
 
     def _place(self, request: CallRequest) -> _Placed | Wait | Refused:
         """Decide, reserve the money and take an actor, in one step."""
@@ -146,7 +148,7 @@ class Doorway:
         request, lease = placed.call.request, placed.lease
         answer = Answer(fingerprint(request), placed.admitted, placed.call.started_at)
         try:
-            await self._journal.write(*rows.admitted(lease, request, answer))
+            await self._journal.write(*rows.admitted(lease, request, answer), within_s=DATABASE_WITHIN_S)
         except JournalError:
             self._book.release(lease.lease_id)
             self._garage.give_back(lease.slot)
