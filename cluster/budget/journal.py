@@ -28,12 +28,14 @@ from sqlalchemy import Engine
 from cluster.budget.grouping import Write
 from cluster.budget.scribe import DatabaseAway, JournalError, Scribe, Superseded
 
-__all__ = ["MAX_BATCH", "DatabaseAway", "Journal", "JournalError", "Superseded", "Write"]
+__all__ = ["MAX_BATCH", "PATIENCE_S", "DatabaseAway", "Journal", "JournalError", "Superseded", "Write"]
 
 log = logging.getLogger(__name__)
 
 MAX_BATCH: Final = 256
 """Entries of one commit: at most about 50 ms of work, which is how long the first of them has to wait."""
+PATIENCE_S: Final = 2.0
+"""For `within_s`, where a caller waits. A database that is started again, or fails over, takes about as long."""
 RETRY_S: Final = 0.1
 SWEEP_S: Final = 0.25
 LINGER_S: Final = 0.1
