@@ -6,7 +6,6 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from itertools import count
@@ -16,7 +15,7 @@ from cluster.budget import rows
 from cluster.budget.calls import OpenCall, terms_of
 from cluster.budget.doorway import Doorway
 from cluster.budget.garage import START_WITHIN_S, Garage
-from cluster.budget.journal import Journal, JournalError
+from cluster.budget.journal import Journal
 from cluster.budget.leases import Lease, LeaseBook, LeaseState
 from cluster.budget.limits import Limits
 from cluster.budget.nodes import NodeKeeper
@@ -179,12 +178,12 @@ class Desk:
         self._providers.failed(renewal.live_faults)
         if renewal.live_ok:
             self._providers.succeeded(renewal.live_model or call.terms.model)
-        written = self._journal.write(*rows.renewed(renewed.lease, renewed.more_usd_micros, call.renewed_at))
+        writes = rows.renewed(renewed.lease, renewed.more_usd_micros, call.renewed_at)
         if renewed.more_usd_micros:
             # Should the database be away, the reservation holds in memory: no live call is ended for that.
-            with suppress(JournalError, TimeoutError):
-                async with asyncio.timeout(DURABLE_WITHIN_S):
-                    await written
+            await self._journal.try_write(*writes, wait_s=DURABLE_WITHIN_S)
+        elif not self._journal.away:  # the next heartbeat says the same and more
+            self._journal.note(*writes)
         return renewed.verdict
 
     async def hangup(self, call_id: str) -> bool:
