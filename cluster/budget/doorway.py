@@ -135,9 +135,10 @@ class Doorway:
             trunk=request.trunk,
             profile=profile.name,
             destination=terms.tariff.destination,
+            granted_at=self._clock.utc(),
         )
         self._limits.take(request)
-        call = OpenCall(request=request, terms=terms, started_at=self._clock.utc())
+        call = OpenCall(request=request, terms=terms, started_at=lease.granted_at)
         admitted = Admitted(call_id=request.call_id, lease_id=lease.lease_id, warm=loan.warm)
         return _Placed(self._book.grant(lease), call, admitted)
 
