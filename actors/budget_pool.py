@@ -53,6 +53,10 @@ class BudgetPool:
         """The live calls of a tenant, or of all, with masked numbers."""
         return (await self._desk()).live_calls(tenant)
 
+    async def budgets(self) -> list[dict[str, Any]]:
+        """How every budget stands."""
+        return (await self._desk()).budgets()
+
     async def statistics(self) -> dict[str, Any]:
         """How things stand, as plain numbers."""
         return (await self._desk()).statistics()

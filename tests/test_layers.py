@@ -41,6 +41,7 @@ DECIDING = (
     "cluster/call/usage.py",
     "cluster/budget/admission.py",
     "cluster/budget/breaker.py",
+    "cluster/budget/budgets.py",
     "cluster/budget/calls.py",
     "cluster/budget/leases.py",
     "cluster/budget/ledger.py",

@@ -144,8 +144,7 @@ def _spent(wish: Wish, standing: Standing, load: Load) -> Refused | None:
         detail = f"Of {which}, {_usd(cap)}, {_usd(standing.spent_usd_micros)} are spent; that is too much for a call."
         return Refused(outcome=o.OVER_BUDGET, detail=detail, retry_after_s=retry_after_s)
     if not wish.important and standing.spent_usd_micros >= load.priority_at * cap:
-        detail = f"Of {which}, {_usd(cap)}, {_usd(standing.spent_usd_micros)} are spent; the rest is for priority calls."
-        return Refused(outcome=o.PRIORITY_ONLY, detail=detail, retry_after_s=retry_after_s)
+        return _refused(o.PRIORITY_ONLY, retry_after_s=retry_after_s)
     return None
 
 

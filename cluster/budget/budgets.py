@@ -141,6 +141,10 @@ class Standing:
         return Mode.CONCISE if used >= thresholds.concise_at * cap else Mode.OPEN
 
 
+def _order(purse: Purse) -> tuple[str, str, str, float]:
+    return purse.budget.scope, purse.name, purse.budget.window, purse.begins_at
+
+
 @dataclass(slots=True)
 class _Money:
     spent: int = 0
@@ -199,7 +203,7 @@ class Treasury:
         """How everybody's windows stand that are open at that time, and those of earlier ones that still hold money."""
         named = {purse for purse in self.windows([at]) if purse.name != EVERYONE}
         known = {purse for purse, money in self._money.items() if purse.begins_at <= at < purse.ends_at or money.held}
-        return self.standings(sorted(named | known, key=lambda p: (p.budget.scope, p.name, p.budget.window, p.begins_at)))
+        return self.standings(sorted(named | known, key=_order))
 
     def tenants_days(self, at: float) -> dict[str, Standing]:
         """How the days of the tenants stand that have spent or hold anything of it."""

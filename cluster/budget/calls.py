@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cluster.budget.admission import Wish
 from cluster.budget.leases import Lease
-from cluster.budget.pricing import SLICE_S, Ahead, Route, Talk, Tariff, ahead_usd_micros, estimate_usd_micros, instruction_tokens
+from cluster.budget.pricing import (
+    SLICE_S,
+    Ahead,
+    Route,
+    Talk,
+    Tariff,
+    ahead_usd_micros,
+    estimate_usd_micros,
+    instruction_tokens,
+)
 from cluster.messages import Assignment, CallRecord, CallRequest, Direction, Line, Metered, Renewal, Usage
 from cluster.outcome import Outcome
 
 if TYPE_CHECKING:
+    import asyncio
     from datetime import date
 
     from cluster.budget.prices import Prices
@@ -89,6 +99,8 @@ class OpenCall:
     renewal: Renewal | None = None
     """The newest one: cost so far and checkpoint."""
     renewed_at: float = 0.0
+    raising: asyncio.Future[None] | None = None
+    """The newest reservation beyond the first, done when it is durable. Nobody may spend it before."""
     hangup_asked: bool = False
     """Before the actor had begun; it is told when it has."""
 

@@ -7,9 +7,9 @@ import logging
 import math
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +18,7 @@ from cluster.budget.budgets import Standing, Thresholds, Treasury
 from cluster.budget.calls import OpenCall, terms_of
 from cluster.budget.doorway import Doorway
 from cluster.budget.garage import START_WITHIN_S, Garage
-from cluster.budget.journal import Journal, JournalError
+from cluster.budget.journal import Journal
 from cluster.budget.leases import Lease, LeaseBook, LeaseState
 from cluster.budget.limits import Limits
 from cluster.budget.policy import NO_POLICY, Policy
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ANSWERS_KEPT_S: Final = 86_400.0
+DURABLE_WITHIN_S: Final = 1.0
+"""How long a heartbeat's answer waits for the database; the call has other things to do."""
 TICK_S: Final = 0.25
 SWEEP_EVERY_S: Final = 600.0
 
@@ -122,7 +124,8 @@ class Desk:
             for target in profile.targets():
                 self._rules.prices.rates(target.model, self._clock.today())
         utc = self._clock.utc()
-        self._journal.write(rows.forgotten(utc - ANSWERS_KEPT_S))
+        # With the first write, whoever wrote before is superseded: what is read then changes no more.
+        await self._journal.write(rows.forgotten(utc - ANSWERS_KEPT_S))
         stored = await asyncio.to_thread(rows.load, self._engine, utc - ANSWERS_KEPT_S)
         windows = self._treasury.windows({utc, *(row.granted_at for row in stored.open)})
         for purse, spent in (await asyncio.to_thread(rows.spent, self._engine, windows)).items():
@@ -173,12 +176,19 @@ class Desk:
         self._providers.failed(renewal.live_faults)
         if renewal.live_ok:
             self._providers.succeeded(renewal.live_model or call.terms.model)
-        written = self._journal.write(*rows.renewed(renewed.lease, renewed.more_usd_micros, call.renewed_at))
-        if renewed.more_usd_micros:
+        more = renewed.more_usd_micros
+        written = self._journal.write(*rows.renewed(renewed.lease, more, call.renewed_at))
+        if more:
+            call.raising = written
+            written.add_done_callback(partial(self._note_unentered, renewal.lease_id, more))
+        if call.raising is not None:
             # Should the database be away, the reservation holds in memory: no live call is ended for that.
-            with suppress(JournalError):
-                await written
+            await asyncio.wait([call.raising], timeout=DURABLE_WITHIN_S)
         return renewed.verdict
+
+    def _note_unentered(self, lease_id: str, usd_micros: int, written: asyncio.Future[None]) -> None:
+        if not written.cancelled() and written.exception() is not None:
+            self._book.not_entered(lease_id, usd_micros)
 
     async def hangup(self, call_id: str) -> bool:
         """End a live call; False where there is none."""

@@ -2,8 +2,8 @@
 
 Rules of this file:
 1. A lease's states and what moves it stand in `LEASE`; an event that is not there raises and changes nothing.
-2. A lease holds what its call has used, the next slice of it, and a goodbye. The next slice is held before it is spent; if
-   it does not fit, the call winds down, and what is held lasts to its end.
+2. A lease holds what its call has used, its next slice and a goodbye. The slice is held before it is spent; if it does
+   not fit, the call winds down, and what is held lasts to its end.
 3. Only the holder with the newest fencing token is listened to. `now` is monotonic seconds.
 """
 
@@ -115,7 +115,9 @@ class Lease:
     bill: Bill = field(default_factory=Bill)
     """What its holder has used so far, as last heard."""
     entries: int = 1
-    """How many of the ledger are its own; the first is the reservation."""
+    """The number of its last one in the ledger; the first is the reservation."""
+    entered_usd_micros: int = 0
+    """What is held for it by the ledger: what is reserved, unless the database did not take that."""
     expires_at: float = math.inf
     """When it runs out unless its holder renews, in monotonic seconds. Not before its admission is durable."""
     fencing_token: int = 1
@@ -162,7 +164,7 @@ class Renewed:
     lease: Lease | None = None
     """As it stands now; None where the verdict is void."""
     more_usd_micros: int = 0
-    """How much more was reserved, which has to be durable before the holder learns of it."""
+    """How much more is reserved than entered, which has to be durable before the holder learns of it."""
 
 
 class LeaseBook:
@@ -195,7 +197,8 @@ class LeaseBook:
 
     def grant(self, lease: Lease) -> Lease:
         """Open a lease that admission said yes to, or take over one of an earlier book."""
-        return self._put(replace(lease, purses=self.treasury.purses(lease.owner)))
+        purses = self.treasury.purses(lease.owner)
+        return self._put(replace(lease, purses=purses, entered_usd_micros=lease.reserved_usd_micros))
 
     def launch(self, lease_id: str, now: float) -> Lease:
         """From here on the actor has `start_within_s` to begin the call."""
@@ -250,16 +253,22 @@ class LeaseBook:
             reserved += more if cost + need <= reserved + more else 0
         going_on = cost + need <= reserved and not ending
         moved = self._moved(lease_id, LeaseEvent.RENEW if going_on else LeaseEvent.WIND_DOWN)
-        more = reserved - lease.reserved_usd_micros
+        more = reserved - lease.entered_usd_micros
         changed = replace(
             moved,
             bill=bill,
             reserved_usd_micros=reserved,
+            entered_usd_micros=reserved,
             entries=lease.entries + (more > 0),
             expires_at=now + self._ttl_s,
         )
         self._put(changed)
         return Renewed(self._verdict(changed) if going_on else Verdict.WIND_DOWN, changed, more)
+
+    def not_entered(self, lease_id: str, usd_micros: int) -> None:
+        """The database did not take what was reserved on top; it is entered with the next renewal."""
+        if (lease := self._open.get(lease_id)) is not None:
+            self._put(replace(lease, entered_usd_micros=lease.entered_usd_micros - usd_micros))
 
     def end(self, lease_id: str) -> Lease:
         """The call is over: nothing renews the lease or lets it run out while its end is written."""
@@ -292,7 +301,7 @@ class LeaseBook:
         return Verdict.CONCISE if self.is_concise(lease) else Verdict.CONTINUE
 
     def _room(self, lease: Lease, reserved: int) -> int:
-        """How much the call's own limit and its budgets allow beyond `reserved`; below nothing where it has too much."""
+        """How much the call's own limit and its budgets allow beyond `reserved`; may be below nothing."""
         left = self.treasury.room_usd_micros(lease.purses) - (reserved - lease.reserved_usd_micros)
         return min(lease.max_cost_usd_micros - reserved, left)
 

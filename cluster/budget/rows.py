@@ -19,7 +19,7 @@ from cluster.budget.calls import (
     request_from_json,
     request_to_json,
 )
-from cluster.budget.journal import Write
+from cluster.budget.grouping import Write
 from cluster.budget.leases import Lease, LeaseState
 from cluster.budget.pricing import Bill
 from cluster.budget.tables import leases, requests
@@ -160,7 +160,9 @@ def spent(engine: Engine, windows: Iterable[Purse]) -> dict[Purse, int]:
     with engine.connect() as connection:
         for window in windows:
             name = leases.c[window.budget.scope.value]
-            query = select(name, func.sum(leases.c.cost_usd_micros)).where(leases.c.ended_at.is_not(None)).group_by(name)
+            query = (
+                select(name, func.sum(leases.c.cost_usd_micros)).where(leases.c.ended_at.is_not(None)).group_by(name)
+            )
             if math.isfinite(window.begins_at):
                 query = query.where(leases.c.granted_at >= window.begins_at, leases.c.granted_at < window.ends_at)
             if window.name != EVERYONE:

@@ -75,3 +75,11 @@ api_keys = Table(
     Column("created_at", Float(53), nullable=False),
     Column("revoked_at", Float(53)),
 )
+
+journals = Table(
+    "journals",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("writer", String(32), nullable=False),  # the process that writes it now
+    Column("number", BigInteger, nullable=False),  # of its last commit
+)

@@ -23,7 +23,7 @@ from cluster.dispatch.access import Doorkeeper, permit
 from cluster.dispatch.ports import ControlPlaneDown, History, Pool
 from cluster.dispatch.problems import Problem
 from cluster.dispatch.requests import CallBody, new_call_id, outbound_request
-from cluster.dispatch.schemas import CallAccepted, CallDetail, CallList, ProblemDocument
+from cluster.dispatch.schemas import BudgetList, CallAccepted, CallDetail, CallList, ProblemDocument
 from cluster.dispatch.streams import event_stream
 from cluster.dispatch.webhook import Webhooks
 from cluster.keys import Principal
@@ -72,6 +72,7 @@ def _key_for(scope: str | None) -> Any:
 
 
 CallsKey = Annotated[Principal, _key_for("calls")]
+AdminKey = Annotated[Principal, _key_for("admin")]
 AnyKey = Annotated[Principal, _key_for(None)]
 
 
@@ -166,6 +167,12 @@ async def watch_call(
     stream = event_stream(front.history, call_id, last_event_id, lambda: _call_or_none(front, key, call_id))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+
+@system.get("/v1/budgets", response_model=BudgetList, responses=_errors(401, 403, 503))
+async def list_budgets(front: TheFront, _key: AdminKey) -> dict[str, Any]:
+    """Every budget of everybody: its cap, what is spent and held of it, what is free, and what it allows now."""
+    return {"budgets": await front.pool.budgets()}
 
 
 @system.post("/livekit/webhook", responses=_errors(401, 503))
