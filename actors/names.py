@@ -121,6 +121,15 @@ def find_call_actors() -> dict[str, Any]:
     return {n: ray.get_actor(n, namespace=NAMESPACE) for n in names if n.startswith(SLOT_PREFIX)}
 
 
+def actor_id(slot: str) -> str | None:
+    """The id by which Ray knows a call actor, in hex; None where there is none of that name."""
+    try:
+        found: str = ray.get_actor(slot, namespace=NAMESPACE)._actor_id.hex()  # noqa: SLF001 - Ray has no other way
+    except ValueError:
+        return None
+    return found
+
+
 def kill(handle: Any) -> None:
     """End an actor's process at once."""
     ray.kill(handle)

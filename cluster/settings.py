@@ -222,6 +222,9 @@ class RaySettings(_Group):
     """Cluster to join: host:port or `auto`. Not set: RAY_ADDRESS, else a cluster is started on this machine."""
     dashboard: bool = Field(default=True, validation_alias="RINGMASTER_RAY_DASHBOARD")
     """Start Ray's own dashboard with a cluster on this machine. It takes about 120 MB."""
+    dashboard_url: WebUrl = Field(default="http://127.0.0.1:8265", validation_alias="RINGMASTER_RAY_DASHBOARD_URL")
+    """Ray's own dashboard as people's browsers reach it: where links to a call's actor lead. Ray's default on one
+    machine."""
 
 
 class Settings(_Group):

@@ -144,12 +144,14 @@ class Desk:
             self._serving.resume(lease, OpenCall(request=row.request, terms=terms, started_at=row.granted_at))
         for lease_id, record in stored.undelivered.items():
             self._serving.deliver(lease_id, record)
+        await self._doorway.waiting_room.open(self._engine)
         self._ticking = asyncio.create_task(self._tick_for_ever(), name="desk")
 
     async def close(self) -> None:
         """Stop, with everything written. Calls and actors live on for the next process."""
         if self._ticking is not None:
             self._ticking.cancel()
+        await self._doorway.close()
         await self._serving.close()
         await self._garage.close()
         await self._journal.close()
@@ -191,8 +193,12 @@ class Desk:
             self._book.not_entered(lease_id, usd_micros)
 
     async def hangup(self, call_id: str) -> bool:
-        """End a live call; False where there is none."""
-        return await self._serving.hang_up(call_id)
+        """End a live call, or take one from the queue; False where there is none."""
+        return await self._serving.hang_up(call_id) or self._doorway.waiting_room.leave(call_id)
+
+    def queue(self, tenant: str | None = None) -> list[dict[str, Any]]:
+        """Those of a tenant's calls, or of all, that can't start yet, in the order of their arrival."""
+        return self._doorway.waiting_room.shown(tenant)
 
     def drain(self, *, on: bool) -> None:
         """Take no new calls from now on, or take them again. Live calls go on."""
@@ -233,7 +239,8 @@ class Desk:
             "spent_usd_micros": {tenant: standing.spent_usd_micros for tenant, standing in money.items()},
             "reserved_usd_micros": {tenant: standing.held_usd_micros for tenant, standing in money.items()},
             "admitted": dict(self._doorway.admitted),
-            "turned_away": dict(self._doorway.turned_away),
+            "queued": self._doorway.waiting_room.counts(),
+            "turned_away": dict(self._doorway.turned_away + self._doorway.waiting_room.given_up),
             "ended": dict(self._serving.ended),
             "failed_setups": self._garage.failed_setups,
             "lost_actors": self._garage.lost_actors,
@@ -245,6 +252,7 @@ class Desk:
     def tick(self) -> None:
         """Do what is due; an open desk does so by itself every quarter of a second."""
         self._serving.expire()
+        self._doorway.tick()
         self._garage.tick()
         self._sweep()
 

@@ -65,6 +65,17 @@ requests = Table(
     Column("admitted_at", Float(53), nullable=False, index=True),
 )
 
+waiting = Table(
+    "waiting",
+    metadata,
+    Column("call_id", String(64), primary_key=True),
+    Column("number", BigInteger, nullable=False),  # grows in the order of arrival
+    Column("asked_at", Float(53), nullable=False),
+    Column("expires_at", Float(53), nullable=False),
+    Column("waits_for", String(64), nullable=False),  # an outcome
+    Column("request", JSON, nullable=False),  # pii: until the call starts or is given up
+)
+
 api_keys = Table(
     "api_keys",
     metadata,
