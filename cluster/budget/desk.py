@@ -9,7 +9,6 @@ import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date
-from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -178,19 +177,15 @@ class Desk:
         self._providers.failed(renewal.live_faults)
         if renewal.live_ok:
             self._providers.succeeded(renewal.live_model or call.terms.model)
-        more = renewed.more_usd_micros
-        written = self._journal.write(*rows.renewed(renewed.lease, more, call.renewed_at))
-        if more:
-            call.raising = written
-            written.add_done_callback(partial(self._note_unentered, renewal.lease_id, more))
+        writes = rows.renewed(renewed.lease, renewed.more_usd_micros, call.renewed_at)
+        if renewed.more_usd_micros:
+            call.raising = self._journal.write(*writes)
+        elif not self._journal.away:  # the next heartbeat says the same and more
+            self._journal.note(*writes)
         if call.raising is not None:
             # Should the database be away, the reservation holds in memory: no live call is ended for that.
             await asyncio.wait([call.raising], timeout=DURABLE_WITHIN_S)
         return renewed.verdict
-
-    def _note_unentered(self, lease_id: str, usd_micros: int, written: asyncio.Future[None]) -> None:
-        if not written.cancelled() and written.exception() is not None:
-            self._book.not_entered(lease_id, usd_micros)
 
     async def hangup(self, call_id: str) -> bool:
         """End a live call, or take one from the queue; False where there is none."""

@@ -21,7 +21,7 @@ from cluster import outcome as o
 from cluster.budget import rows
 from cluster.budget.admission import Admit, decide
 from cluster.budget.calls import OpenCall, fingerprint, terms_of
-from cluster.budget.journal import JournalError
+from cluster.budget.journal import PATIENCE_S, JournalError
 from cluster.budget.leases import Lease
 from cluster.budget.queue import Lane, Queue, Ticket
 from cluster.budget.rows import Answer
@@ -154,7 +154,7 @@ class Doorway:
     def forget_before(self, too_old: float) -> None:
         """Answers older than that (UTC seconds) are not given again."""
         self._answers = {key: answer for key, answer in self._answers.items() if answer.at >= too_old}
-        self._journal.write(rows.forgotten(too_old))
+        self._journal.note(rows.forgotten(too_old))
 
     def _try(self, request: CallRequest) -> _Placed | Wait | Refused:
         first = self._queue.head(Lane(request.direction, request.tenant, request.campaign, request.trunk))
@@ -229,7 +229,7 @@ class Doorway:
         answer = Answer(fingerprint(request), placed.admitted, placed.call.started_at)
         writes = (*rows.admitted(lease, request, answer), *([left(request.call_id)] if ticket else []))
         try:
-            await self._journal.write(*writes)
+            await self._journal.write(*writes, within_s=PATIENCE_S)
         except JournalError:
             self._book.release(lease.lease_id)
             self._garage.give_back(lease.slot)

@@ -116,8 +116,6 @@ class Lease:
     """What its holder has used so far, as last heard."""
     entries: int = 1
     """The number of its last one in the ledger; the first is the reservation."""
-    entered_usd_micros: int = 0
-    """What is held for it by the ledger: what is reserved, unless the database did not take that."""
     expires_at: float = math.inf
     """When it runs out unless its holder renews, in monotonic seconds. Not before its admission is durable."""
     fencing_token: int = 1
@@ -164,7 +162,7 @@ class Renewed:
     lease: Lease | None = None
     """As it stands now; None where the verdict is void."""
     more_usd_micros: int = 0
-    """How much more is reserved than entered, which has to be durable before the holder learns of it."""
+    """How much more was reserved, which has to be durable before the holder learns of it."""
 
 
 class LeaseBook:
@@ -197,8 +195,7 @@ class LeaseBook:
 
     def grant(self, lease: Lease) -> Lease:
         """Open a lease that admission said yes to, or take over one of an earlier book."""
-        purses = self.treasury.purses(lease.owner)
-        return self._put(replace(lease, purses=purses, entered_usd_micros=lease.reserved_usd_micros))
+        return self._put(replace(lease, purses=self.treasury.purses(lease.owner)))
 
     def launch(self, lease_id: str, now: float) -> Lease:
         """From here on the actor has `start_within_s` to begin the call."""
@@ -253,22 +250,16 @@ class LeaseBook:
             reserved += more if cost + need <= reserved + more else 0
         going_on = cost + need <= reserved and not ending
         moved = self._moved(lease_id, LeaseEvent.RENEW if going_on else LeaseEvent.WIND_DOWN)
-        more = reserved - lease.entered_usd_micros
+        more = reserved - lease.reserved_usd_micros
         changed = replace(
             moved,
             bill=bill,
             reserved_usd_micros=reserved,
-            entered_usd_micros=reserved,
             entries=lease.entries + (more > 0),
             expires_at=now + self._ttl_s,
         )
         self._put(changed)
         return Renewed(self._verdict(changed) if going_on else Verdict.WIND_DOWN, changed, more)
-
-    def not_entered(self, lease_id: str, usd_micros: int) -> None:
-        """The database did not take what was reserved on top; it is entered with the next renewal."""
-        if (lease := self._open.get(lease_id)) is not None:
-            self._put(replace(lease, entered_usd_micros=lease.entered_usd_micros - usd_micros))
 
     def end(self, lease_id: str) -> Lease:
         """The call is over: nothing renews the lease or lets it run out while its end is written."""

@@ -7,7 +7,7 @@
 Rules of this file:
 1. An entry's lines add up to nothing: debits are positive, credits negative.
 2. A lease has one `reserve`, any number of `renew`, and one `settle`, or `release` where nothing was spent. They are
-   numbered, so that the same one is never entered twice; a number is missing where the database did not take an entry.
+   numbered from 1, so that the same one is never entered twice.
 3. `examine` tells from the entries alone whether the money of every lease is accounted for.
 """
 
@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from cluster.errors import PriceError
@@ -65,8 +64,8 @@ def renewed(lease: Lease, more_usd_micros: int) -> Entry:
 def ended(lease: Lease, bill: Bill) -> Entry:
     """A call is over; `lease` is as it stood before. The tenant gets back the rest, and pays what was beyond."""
     lines = {f"spent:{kind}": usd_micros for kind, usd_micros in bill.charges.items()}
-    lines[f"held:{lease.lease_id}"] = -lease.entered_usd_micros
-    lines[f"tenant:{lease.tenant}"] = lease.entered_usd_micros - bill.usd_micros
+    lines[f"held:{lease.lease_id}"] = -lease.reserved_usd_micros
+    lines[f"tenant:{lease.tenant}"] = lease.reserved_usd_micros - bill.usd_micros
     kind = Kind.SETTLE if bill.usd_micros else Kind.RELEASE
     return Entry(lease_id=lease.lease_id, number=lease.entries + 1, kind=kind, lines=lines)
 
@@ -129,8 +128,8 @@ def _wrong(account: Account, entries: list[Entry], price: Callable[[Account], Ma
     for entry in entries:
         if sum(entry.lines.values()):
             yield f"entry {entry.number} ({entry.kind}) does not add up to nothing"
-    if not all(earlier.number < later.number for earlier, later in pairwise(entries)):
-        yield "an entry stands twice"
+    if [entry.number for entry in entries] != list(range(1, len(entries) + 1)):
+        yield "an entry is missing, or stands twice"
     kinds = [entry.kind for entry in entries]
     if kinds[:1] != [Kind.RESERVE] or kinds.count(Kind.RESERVE) != 1:
         yield "its first entry, and no other, has to be the reservation"

@@ -231,10 +231,6 @@ class Serving:
 
     async def _finish(self, lease_id: str, record: CallRecord) -> None:
         """Write the end of a lease that is `ENDING`, then free its money and its actor in one step."""
-        raising = self._calls[lease_id].raising
-        if raising is not None:
-            # What it holds by the ledger has to be known, or the rest of it could not be given back.
-            await asyncio.wait([raising])
         lease = self._book.get(lease_id)
         assert lease is not None  # noqa: S101 - only this closes an ending lease
         bill = dearer(lease.bill, Bill(record.metered, record.charges_usd_micros))
@@ -265,7 +261,7 @@ class Serving:
                 log.warning("the history did not take a record: %s", type(error).__name__)
                 await asyncio.sleep(pause_s)
                 pause_s = min(RETRY_MAX_S, pause_s * 2)
-        self._journal.write(rows.delivered(lease_id))
+        self._journal.note(rows.delivered(lease_id))
 
     def _is_current(self, lease: Lease) -> bool:
         """Whether the lease is open with the same holder, and nobody writes its end."""

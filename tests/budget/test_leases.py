@@ -175,21 +175,6 @@ def test_a_call_that_winds_down_holds_its_goodbye_and_nothing_more() -> None:
     assert money(other) == (0, 106)
 
 
-def test_what_the_database_did_not_take_is_entered_with_the_next_renewal() -> None:
-    """It is held all the while, and each entry has a number of its own."""
-    book = a_book(a_lease())
-    assert book.renew("lease-1", 1, bill=bill(71), ahead=AHEAD, now=1.0).more_usd_micros == 11
-    book.not_entered("lease-1", 11)
-    assert money(book) == (0, 111)
-    again = book.renew("lease-1", 1, bill=bill(72), ahead=AHEAD, now=2.0)
-    assert again.lease is not None
-    assert (again.more_usd_micros, again.lease.entries, again.lease.entered_usd_micros) == (11, 3, 111)
-    book.end("lease-1")
-    book.settle("lease-1", bill(72))
-    book.not_entered("lease-1", 11)
-    assert money(book) == (72, 0)
-
-
 def test_more_money_is_reported_as_more_so_that_it_can_be_made_durable() -> None:
     """A raised reservation says so; one that suffices does not."""
     book = a_book(a_lease())

@@ -22,9 +22,8 @@ LEASE = Lease(
     slot="slot",
     max_cost_usd_micros=1_000,
     reserved_usd_micros=100,
-    entered_usd_micros=100,
 )
-RENEWED = replace(LEASE, reserved_usd_micros=150, entered_usd_micros=150, entries=2)
+RENEWED = replace(LEASE, reserved_usd_micros=150, entries=2)
 BILL = Bill(charges={"model": 90, "trunk": 30})
 ENTRIES = [reserved(LEASE), renewed(RENEWED, 50), ended(RENEWED, BILL)]
 SETTLED = Account(
@@ -90,7 +89,7 @@ def unbalanced(entries: list[Entry]) -> list[Entry]:
     [
         (unbalanced(ENTRIES), SETTLED, "entry 3 (settle) does not add up to nothing"),
         (unbalanced(ENTRIES), SETTLED, "spent:model has 91 of it; expected 90"),
-        ([*ENTRIES[:2], ENTRIES[1], ENTRIES[2]], SETTLED, "an entry stands twice"),
+        ([ENTRIES[0], ENTRIES[2]], SETTLED, "an entry is missing, or stands twice"),
         ([ENTRIES[0], ENTRIES[2]], SETTLED, "held:lease-1 has -50 of it; expected 0"),
         (ENTRIES[1:], SETTLED, "its first entry, and no other, has to be the reservation"),
         (ENTRIES[:2], SETTLED, "has 0 settlements; expected one settlement, at the end"),
