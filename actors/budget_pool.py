@@ -46,6 +46,10 @@ class BudgetPool:
         """The live calls of a tenant, or of all, with masked numbers."""
         return (await self._desk()).live_calls(tenant)
 
+    async def budgets(self) -> list[dict[str, Any]]:
+        """How every budget stands."""
+        return (await self._desk()).budgets()
+
     async def queue(self, tenant: str | None = None) -> list[dict[str, Any]]:
         """The calls of a tenant, or of all, that wait to start, with masked numbers."""
         return (await self._desk()).queue(tenant)

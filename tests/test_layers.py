@@ -41,6 +41,7 @@ DECIDING = (
     "cluster/call/usage.py",
     "cluster/budget/admission.py",
     "cluster/budget/breaker.py",
+    "cluster/budget/budgets.py",
     "cluster/budget/calls.py",
     "cluster/budget/fleet.py",
     "cluster/budget/leases.py",

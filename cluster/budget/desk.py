@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -12,6 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from cluster.budget import rows
+from cluster.budget.budgets import Standing, Thresholds, Treasury
 from cluster.budget.calls import OpenCall, terms_of
 from cluster.budget.doorway import Doorway
 from cluster.budget.garage import START_WITHIN_S, Garage
@@ -64,7 +66,8 @@ class Desk:
         self._profiles = profiles
         self._engine = engine
         self._clock = clock
-        self._book = LeaseBook(ttl_s=rules.lease_ttl_s, start_within_s=START_WITHIN_S)
+        self._treasury = Treasury(policy.caps(rules.daily_budget_usd_micros), rules.thresholds)
+        self._book = LeaseBook(self._treasury, ttl_s=rules.lease_ttl_s, start_within_s=START_WITHIN_S)
         self._journal = Journal(engine)
         self._providers = Providers(rules.breaker, clock.now)
         self._garage = self._new_garage(actors)
@@ -125,10 +128,11 @@ class Desk:
         utc = self._clock.utc()
         # With the first write, whoever wrote before is superseded: what is read then changes no more.
         await self._journal.write(rows.forgotten(utc - ANSWERS_KEPT_S))
-        stored = await asyncio.to_thread(rows.load, self._engine, str(self._clock.today()), utc - ANSWERS_KEPT_S)
+        stored = await asyncio.to_thread(rows.load, self._engine, utc - ANSWERS_KEPT_S)
+        windows = self._treasury.windows({utc, *(row.granted_at for row in stored.open)})
+        for purse, spent in (await asyncio.to_thread(rows.spent, self._engine, windows)).items():
+            self._treasury.load(purse, spent)
         self._doorway.remember(stored.answers)
-        for (tenant, day), spent in stored.spent_usd_micros.items():
-            self._book.load_spent(tenant, day, spent)
         live = await self._garage.adopt({row.lease.slot: row.lease.lease_id for row in stored.open})
         for row in stored.open:
             # A profile that is gone meanwhile runs on in its actor; only the margin for its goodbye is a guess.
@@ -168,8 +172,7 @@ class Desk:
             renewal.lease_id,
             renewal.fencing_token,
             bill=Bill(renewal.metered, renewal.charges_usd_micros),
-            wind_down_usd_micros=call.terms.wind_down_usd_micros(renewal.talk_s),
-            daily_budget_usd_micros=self._rules.daily_budget_usd_micros,
+            ahead=call.terms.ahead(renewal.talk_s, self._rules.lease_ttl_s),
             now=self._clock.now(),
         )
         if renewed.lease is None:
@@ -180,10 +183,12 @@ class Desk:
             self._providers.succeeded(renewal.live_model or call.terms.model)
         writes = rows.renewed(renewed.lease, renewed.more_usd_micros, call.renewed_at)
         if renewed.more_usd_micros:
-            # Should the database be away, the reservation holds in memory: no live call is ended for that.
-            await self._journal.try_write(*writes, wait_s=DURABLE_WITHIN_S)
+            call.raising = self._journal.write(*writes)
         elif not self._journal.away:  # the next heartbeat says the same and more
             self._journal.note(*writes)
+        if call.raising is not None:
+            # Should the database be away, the reservation holds in memory: no live call is ended for that.
+            await asyncio.wait([call.raising], timeout=DURABLE_WITHIN_S)
         return renewed.verdict
 
     async def hangup(self, call_id: str) -> bool:
@@ -212,10 +217,15 @@ class Desk:
         utc = self._clock.utc()
         return [_shown(lease, call, utc) for lease, call in found if call and tenant in {None, lease.tenant}]
 
+    def budgets(self) -> list[dict[str, Any]]:
+        """How every budget stands, in micro-dollars; times are UTC seconds, None for a budget without a window."""
+        standings = self._treasury.now(self._clock.utc())
+        return [_budget_shown(standing, self._rules.thresholds) for standing in standings]
+
     def statistics(self) -> dict[str, Any]:
-        """How things stand, as plain numbers. Money is of today (UTC), in micro-dollars."""
+        """How things stand, as plain numbers. Money is of the tenants' days, in micro-dollars."""
         states = self._garage.states()
-        money = self._book.tenants(str(self._clock.today()))
+        money = self._treasury.tenants_days(self._clock.utc())
         return {
             "max_calls": self._rules.max_calls,
             "live_calls": len(self._book),
@@ -230,8 +240,8 @@ class Desk:
             "idle": states[SlotState.IDLE],
             "parked_by_profile": dict(self._garage.parked()),
             "daily_budget_usd_micros": self._rules.daily_budget_usd_micros,
-            "spent_usd_micros": {tenant: spent for tenant, (spent, _) in money.items()},
-            "reserved_usd_micros": {tenant: reserved for tenant, (_, reserved) in money.items()},
+            "spent_usd_micros": {tenant: standing.spent_usd_micros for tenant, standing in money.items()},
+            "reserved_usd_micros": {tenant: standing.held_usd_micros for tenant, standing in money.items()},
             "admitted": dict(self._doorway.admitted),
             "queued": self._doorway.waiting_room.counts(),
             "turned_away": dict(self._doorway.turned_away + self._doorway.waiting_room.given_up),
@@ -266,7 +276,24 @@ class Desk:
             return
         self._next_sweep = now + SWEEP_EVERY_S
         self._doorway.forget_before(too_old)
-        self._book.forget_before(str(self._clock.today()))
+        self._treasury.forget(self._clock.utc())
+
+
+def _budget_shown(standing: Standing, thresholds: Thresholds) -> dict[str, Any]:
+    purse = standing.purse
+    return {
+        "scope": purse.budget.scope.value,
+        "name": purse.name,
+        "window": purse.budget.window.value,
+        "time_zone": purse.budget.time_zone,
+        "begins_at": purse.begins_at if math.isfinite(purse.begins_at) else None,
+        "ends_at": purse.ends_at if math.isfinite(purse.ends_at) else None,
+        "cap_usd_micros": standing.cap_usd_micros,
+        "spent_usd_micros": standing.spent_usd_micros,
+        "held_usd_micros": standing.held_usd_micros,
+        "free_usd_micros": max(0, standing.cap_usd_micros - standing.used_usd_micros),
+        "mode": standing.mode(thresholds).value,
+    }
 
 
 def _shown(lease: Lease, call: OpenCall, utc: float) -> dict[str, Any]:

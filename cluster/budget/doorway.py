@@ -204,11 +204,12 @@ class Doorway:
             trunk=request.trunk,
             profile=profile.name,
             destination=terms.tariff.destination,
+            granted_at=self._clock.utc(),
         )
         self._limits.take(request)
         self._queue.started(request, self._clock.utc())
         self._served_at = len(self._book) + 1
-        call = OpenCall(request=request, terms=terms, started_at=self._clock.utc())
+        call = OpenCall(request=request, terms=terms, started_at=lease.granted_at)
         admitted = Admitted(call_id=request.call_id, lease_id=lease.lease_id, warm=loan.warm)
         return _Placed(self._book.grant(lease), call, admitted)
 

@@ -270,5 +270,8 @@ class Serving:
 
     def _assignment(self, lease: Lease) -> Assignment:
         return self._calls[lease.lease_id].assignment(
-            lease, renew_every_s=self._renew_every_s, lease_ttl_s=self._lease_ttl_s
+            lease,
+            renew_every_s=self._renew_every_s,
+            lease_ttl_s=self._lease_ttl_s,
+            concise=self._book.is_concise(lease),
         )
