@@ -102,6 +102,8 @@ class Queued:
     position: int
     """1 is the next one of its tenant and kind."""
     estimated_wait_s: float
+    expires_in_s: float
+    """It is given up if it could not start by then."""
     outcome: Outcome
     """What it waits for."""
 
@@ -124,7 +126,7 @@ class Refused:
     retry_after_s: float | None = None
 
 
-Admission = Admitted | Wait | Refused
+Admission = Admitted | Queued | Wait | Refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,6 +343,19 @@ class CallRecord:
     """What the cost was worked out from."""
     charges_usd_micros: Mapping[str, int] = field(default_factory=dict)
     """The parts of the cost: `model`, `trunk`, `livekit`, `tools`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallQuery:
+    """Which calls of the history somebody wants to see; they come newest first."""
+
+    state: str | None = None
+    """`live`, `ended` or None for both."""
+    limit: int = 50
+    before: str | None = None
+    """The id of the last call that was seen."""
+    search: str = field(default="", repr=False)  # pii
+    """Looked for in numbers, ids, profiles, outcomes and the words spoken; upper and lower case are one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

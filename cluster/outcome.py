@@ -62,6 +62,7 @@ CPS_LIMIT = Outcome(Result.CARRIER, "trunk-cps-limit")
 MAX_DURATION = Outcome(Result.POLICY, "max-duration")
 MAX_COST = Outcome(Result.POLICY, "max-cost")
 OVER_BUDGET = Outcome(Result.POLICY, "budget")
+PRIORITY_ONLY = Outcome(Result.POLICY, "budget-priority-only")
 OVER_CAPACITY = Outcome(Result.POLICY, "capacity")
 OVER_TENANT_CALLS = Outcome(Result.POLICY, "tenant-calls")
 OVER_CAMPAIGN_CALLS = Outcome(Result.POLICY, "campaign-calls")
@@ -72,6 +73,8 @@ BLOCKED_NUMBER = Outcome(Result.POLICY, "blocked-number")
 OUTSIDE_HOURS = Outcome(Result.POLICY, "calling-hours")
 UNKNOWN_HOURS = Outcome(Result.POLICY, "calling-hours-unknown")
 DRAINING = Outcome(Result.POLICY, "draining")
+QUEUE_FULL = Outcome(Result.POLICY, "queue-full")
+WAITED_TOO_LONG = Outcome(Result.POLICY, "waited-too-long")
 LIVE_UNREACHABLE = Outcome(Result.MODEL, "live-unreachable")
 LIVE_UNAVAILABLE = Outcome(Result.MODEL, "live-unavailable")
 LIVE_LOST = Outcome(Result.MODEL, "live-lost")
@@ -88,6 +91,7 @@ WHY_NOT: Final[Mapping[Outcome, str]] = {
     UNKNOWN_HOURS: "There are calling hours, and the number does not tell in which time zone it is.",
     MAX_COST: "The call's cost limit is too low to say anything.",
     OVER_BUDGET: "A budget is used up, or running calls hold what is left of it.",
+    PRIORITY_ONLY: "A budget is all but used up, and the rest of it is kept for calls of high priority.",
     OVER_CAPACITY: "Every slot is taken, or those that are free are kept for inbound calls.",
     OVER_TENANT_CALLS: "The tenant has as many calls as it may have at once.",
     OVER_CAMPAIGN_CALLS: "The campaign has as many calls as it may have at once.",
@@ -95,5 +99,7 @@ WHY_NOT: Final[Mapping[Outcome, str]] = {
     OVER_SESSIONS: "Google allows the project no more Live sessions at once.",
     OVER_TRUNK_RATE: "The trunk takes no more calls in this second.",
     LIVE_UNAVAILABLE: "The model does not serve, so nobody is dialled.",
+    QUEUE_FULL: "As many of the tenant's calls wait as may.",
+    WAITED_TOO_LONG: "The call could not start before its time in the queue was up.",
 }
 """Why a call may not start, or not yet: every reason that admission has, in the order in which it looks."""

@@ -3,7 +3,7 @@
 Rules of this file:
 1. Seconds ending in `_at` are UTC seconds since the epoch; money is integer micro-dollars.
 2. Columns marked ``# pii`` hold personal data, and are emptied as soon as they are not needed.
-3. What a tenant has spent of a day is the sum over its ended leases, and stands nowhere else.
+3. What was spent of a budget is the sum over the ended leases that were granted in its window, and stands nowhere else.
 4. Rows of `ledger` are added, never changed.
 """
 
@@ -39,7 +39,7 @@ leases = Table(
     Column("ended_at", Float(53)),  # null while the lease is open
     Column("request", JSON(none_as_null=True)),  # pii: the request and its limits, until the call has ended
     Column("record", JSON(none_as_null=True)),  # pii: the call's record, until the history has it
-    Index("leases_of_day", "day", "tenant"),
+    Index("leases_granted", "granted_at"),
     Index("leases_open", "ended_at"),
 )
 
@@ -66,6 +66,17 @@ requests = Table(
     Column("admitted_at", Float(53), nullable=False, index=True),
 )
 
+waiting = Table(
+    "waiting",
+    metadata,
+    Column("call_id", String(64), primary_key=True),
+    Column("number", BigInteger, nullable=False),  # grows in the order of arrival
+    Column("asked_at", Float(53), nullable=False),
+    Column("expires_at", Float(53), nullable=False),
+    Column("waits_for", String(64), nullable=False),  # an outcome
+    Column("request", JSON, nullable=False),  # pii: until the call starts or is given up
+)
+
 api_keys = Table(
     "api_keys",
     metadata,
@@ -75,4 +86,12 @@ api_keys = Table(
     Column("scopes", String(255), nullable=False),  # separated by blanks
     Column("created_at", Float(53), nullable=False),
     Column("revoked_at", Float(53)),
+)
+
+journals = Table(
+    "journals",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("writer", String(32), nullable=False),  # the process that writes it now
+    Column("number", BigInteger, nullable=False),  # of its last commit
 )

@@ -55,6 +55,7 @@ class Account:
         self._tool_calls = Counter(before.metered.tool_calls)
         # A tool that is run again under its idempotency key is paid for once.
         self._tool_calls.subtract(run.name for run in before.tools if run.response is None)
+        self.note("actor", began + before.age_s, slot=slot, node=node)
 
     def note(self, kind: str, now: float, **fields: Any) -> None:
         """Add an event to the timeline."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, event, func, select, text
@@ -18,6 +17,7 @@ from cluster.budget.tables import leases, requests
 from cluster.messages import Admitted
 from cluster.storage import open_engine
 from tests.budget.fakes import call_request
+from tests.budget.house import until
 
 
 def entry(number: int) -> tuple[Write, ...]:
@@ -45,11 +45,11 @@ def stored(engine: Engine) -> tuple[int, int]:
         )
 
 
-async def test_what_was_written_is_there_when_it_is_opened_again(engine: Engine, tmp_path: Path) -> None:
-    """A write that was awaited is in the file, whatever becomes of this process."""
+async def test_what_was_written_is_there_when_it_is_opened_again(engine: Engine) -> None:
+    """A write that was awaited is in the database, whatever becomes of this process."""
     journal = Journal(engine)
     await journal.write(*entry(1))
-    other = open_engine(f"sqlite:///{tmp_path}/test.db")
+    other = open_engine(engine.url.render_as_string(hide_password=False))
     assert stored(other) == (1, 1)
     other.dispose()
     await journal.close()
@@ -65,8 +65,9 @@ async def test_writes_that_gather_share_a_commit(engine: Engine) -> None:
         first_at_work.set()
         may_go_on.wait(10)
 
-    event.listen(engine, "commit", on_commit)
     journal = Journal(engine)
+    await journal.write()
+    event.listen(engine, "commit", on_commit)
     first = journal.write(*entry(0))
     await asyncio.to_thread(first_at_work.wait, 10)
     others = [journal.write(*entry(number)) for number in range(1, 101)]
@@ -118,9 +119,8 @@ async def test_a_failure_that_nobody_awaits_is_logged(engine: Engine, caplog: py
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE leases"))
     journal = Journal(engine)
-    journal.write(rows.delivered("lease-1"))
+    journal.note(rows.delivered("lease-1"))
     await journal.close()
-    await asyncio.sleep(0)
     assert "did not take the write" in caplog.text
 
 
@@ -130,4 +130,39 @@ async def test_a_cancelled_wait_takes_nothing_back(engine: Engine) -> None:
     journal.write(*entry(1)).cancel()
     await journal.write(*entry(2))
     assert stored(engine) == (2, 2)
+    await journal.close()
+
+
+async def test_an_entry_that_nobody_can_write_does_not_end_the_journal(engine: Engine) -> None:
+    """A bug of one statement is not the end of all calls."""
+    journal = Journal(engine)
+    with pytest.raises(JournalError, match="was not given the write"):
+        await journal.write(())  # type: ignore[arg-type]
+    await journal.write(*entry(1))
+    assert stored(engine) == (1, 1)
+    await journal.close()
+
+
+async def test_what_nobody_waits_for_shares_a_commit(engine: Engine) -> None:
+    """It goes with the next entry that somebody waits for, in its order, and by itself if none comes."""
+    journal = Journal(engine)
+    await journal.write()
+    commits: list[int] = []
+    event.listen(engine, "commit", lambda _: commits.append(1))
+    for number in range(1, 4):
+        journal.note(*entry(number))
+    await journal.write(*entry(4))
+    assert stored(engine) == (4, 4)
+    journal.note(*entry(5))
+    await until(lambda: stored(engine) == (5, 5))
+    assert len(commits) <= 4  # the first notes may have been alone for long enough
+    await journal.close()
+
+
+async def test_who_waits_for_a_moment_learns_whether_it_is_stored(engine: Engine) -> None:
+    """A bad entry is not stored either."""
+    journal = Journal(engine)
+    assert await journal.try_write(*entry(1), wait_s=60)
+    assert not await journal.try_write(*entry(1), wait_s=60)
+    assert stored(engine) == (1, 1)
     await journal.close()
