@@ -94,7 +94,10 @@ class PhoneCall:
         self._line = media.line(self._on_caller_pcm, self.feed)
         self._echo = EchoGuard() if profile.audio.echo_guard else None
         recording = profile.audio.recording
-        self._recorder = Recorder(recording.url, self._request.call_id) if recording and recording.enabled else None
+        self._recorder: Recorder | None = None
+        if recording and recording.enabled:
+            since_s = now - self._core.started_at
+            self._recorder = Recorder(recording.url, self._request.call_id, since_s=since_s)
         self._tasks = asyncio.TaskGroup()
         self._live = LiveLink(
             opener,
@@ -353,7 +356,7 @@ class PhoneCall:
         await self._link.leave()
         await self._voice.aclose()
         await closing
-        if self._recorder:
+        if self._recorder and not self._is_evicted:
             try:
                 self._account.recording_url = await self._recorder.save()
             except OSError as error:
