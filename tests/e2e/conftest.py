@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -108,11 +109,18 @@ def until(probe: Callable[[], T | Literal[False] | None], timeout_s: float = 60)
 @pytest.fixture(scope="session")
 def system() -> Iterator[System]:
     """The embedded stack and the application, with two parked receptionists and one parked reminder."""
+    with running_system() as found:
+        yield found
+
+
+@contextmanager
+def running_system(scenario: Path | None = None) -> Iterator[System]:
+    """The same, with the shipped conversation or another."""
     environ = {
         k: v for k, v in os.environ.items() if not k.startswith(("RINGMASTER_", "LIVEKIT_", "GOOGLE_", "GEMINI_"))
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.e2e.system_process"],
+        [sys.executable, "-m", "tests.e2e.system_process", *([str(scenario)] if scenario else [])],
         stdout=subprocess.PIPE,
         env=environ | SETTINGS,
         text=True,
