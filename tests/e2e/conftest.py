@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 import httpx2
 import pytest
 
+from cluster.local.livekit_server import die_with_parent
 from cluster.local.stack import NUMBER
 
 T = TypeVar("T")
@@ -125,6 +126,7 @@ def running_system(scenario: Path | None = None) -> Iterator[System]:
         env=environ | SETTINGS,
         text=True,
         start_new_session=True,
+        preexec_fn=die_with_parent,  # noqa: PLW1509 - it is one system call
         cwd=Path(__file__).parents[2],
     )
     assert process.stdout is not None
