@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
-from actors.ports import RayCallActors, RayHistory, RayNodes
+from actors.ports import RayCallActors, RayHistory, RayNodes, farewell
 from cluster.budget.desk import Desk
 from cluster.budget.policy import NO_POLICY, Policy, load_policy
 from cluster.budget.rules import desk_rules
@@ -39,6 +40,7 @@ async def open_desk(settings: Settings, scope: AsyncExitStack) -> tuple[Desk, Ke
         actors=RayCallActors(settings),
         nodes=RayNodes(),
         history=RayHistory(),
+        farewell=partial(farewell, settings),
         close_room=rooms.delete,
         policy=policy,
     )

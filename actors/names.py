@@ -22,6 +22,7 @@ from ray.util import list_named_actors
 from cluster.kube import CALL_SLOT, CALLS_ROLE, CONTROL, ROLE_LABEL
 
 if TYPE_CHECKING:
+    from cluster.messages import CallRequest
     from cluster.settings import Settings
 
 NAMESPACE = "ringmaster"
@@ -141,6 +142,13 @@ def actor_id(slot: str) -> str | None:
     except ValueError:
         return None
     return found
+
+
+def farewell(settings: Settings, request: CallRequest) -> Any:
+    """Have a caller told that the call is lost; a task that needs nothing but a process."""
+    from actors.farewell import say_farewell
+
+    return ray.remote(say_farewell).options(num_cpus=0, max_retries=0).remote(settings, request)
 
 
 def kill(handle: Any) -> None:

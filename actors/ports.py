@@ -89,6 +89,11 @@ class RayNodes:
         return await _ask(nodes.drain, node)
 
 
+async def farewell(settings: Settings, request: CallRequest) -> None:
+    """Have a caller told that the call is lost. Raises whatever went wrong."""
+    await names.farewell(settings, request)
+
+
 class RayHistory:
     """The `Records` actor."""
 

@@ -104,6 +104,12 @@ class OpenCall:
     hangup_asked: bool = False
     """Before the actor had begun; it is told when it has."""
 
+    @property
+    def has_listener(self) -> bool:
+        """Somebody is on the phone, or rings."""
+        talks = self.renewal is not None and self.renewal.talk_s > 0
+        return talks or self.request.direction is Direction.INBOUND
+
     def assignment(
         self, lease: Lease, *, renew_every_s: float, lease_ttl_s: float, concise: bool, utc: float
     ) -> Assignment:

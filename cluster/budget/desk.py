@@ -32,7 +32,7 @@ from cluster.telephony.masking import mask
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from cluster.budget.ports import CallActors, CloseRoom, History, Nodes
+    from cluster.budget.ports import CallActors, CloseRoom, Farewell, History, Nodes
     from cluster.budget.rules import DeskRules
     from cluster.profiles import Profile
 
@@ -57,6 +57,7 @@ class Desk:
         actors: CallActors,
         nodes: Nodes,
         history: History,
+        farewell: Farewell,
         close_room: CloseRoom,
         clock: Clock = SYSTEM_CLOCK,
         policy: Policy = NO_POLICY,
@@ -77,6 +78,7 @@ class Desk:
             garage=self._garage,
             journal=self._journal,
             history=history,
+            farewell=farewell,
             close_room=close_room,
             clock=clock,
             providers=self._providers,

@@ -85,5 +85,7 @@ class History(Protocol):
         """A call is over."""
 
 
+Farewell = Callable[[CallRequest], Awaitable[None]]
+"""Tells the caller of a lost call that nobody can talk to them. May raise anything."""
 CloseRoom = Callable[[str], Awaitable[bool]]
 """Deletes a LiveKit room, which hangs up its phone leg; False where LiveKit did not answer."""

@@ -27,7 +27,7 @@ from cluster.budget.garage import ANSWER_WITHIN_S, Garage
 from cluster.budget.journal import Journal, JournalError
 from cluster.budget.leases import Lease, LeaseBook, LeaseState, may_move
 from cluster.budget.pool import Loan
-from cluster.budget.ports import ActorLost, CallActorPort, CloseRoom, History
+from cluster.budget.ports import ActorLost, CallActorPort, CloseRoom, Farewell, History
 from cluster.budget.pricing import Bill, dearer
 from cluster.budget.providers import Providers
 from cluster.budget.vigil import Vigil
@@ -42,6 +42,8 @@ START_WITHIN_S: Final = 15.0
 ASK_WITHIN_S: Final = 1.0
 """A process that lives answers within milliseconds, on a busy machine within a fraction of this."""
 BORROW_WITHIN_S: Final = 10.0
+FAREWELL_WITHIN_S: Final = 15.0
+"""A process is started for it, and the sentence takes 5 s."""
 RETRY_S: Final = 0.5
 RETRY_MAX_S: Final = 10.0
 ROOM_TRIES: Final = 5
@@ -74,6 +76,7 @@ class Serving:
         garage: Garage,
         journal: Journal,
         history: History,
+        farewell: Farewell,
         close_room: CloseRoom,
         clock: Clock,
         providers: Providers,
@@ -85,6 +88,7 @@ class Serving:
         self._garage = garage
         self._journal = journal
         self._history = history
+        self._farewell = farewell
         self._close_room = close_room
         self._clock = clock
         self._providers = providers
@@ -280,9 +284,19 @@ class Serving:
         """The end of a lease that is `ENDING` and has no actor to write a record; nobody is left in silence."""
         call = self._calls[lease.lease_id]
         self._garage.drop(lease.slot)
-        self._tasks.spawn("closing of a room", self._hang_up(call.request.room))
+        self._tasks.spawn("a farewell", self._dismiss(call))
         record = call.lost_record(lease, o.ACTOR_DIED, self._clock.utc())
         self._tasks.spawn("the end of a call", self._finish(lease.lease_id, record))
+
+    async def _dismiss(self, call: OpenCall) -> None:
+        """Nobody can go on with the call: whoever is on the phone is told so, and it is hung up."""
+        if call.has_listener:
+            try:
+                async with asyncio.timeout(FAREWELL_WITHIN_S):
+                    await self._farewell(call.request)
+            except Exception as error:  # noqa: BLE001 - the phone is hung up whatever comes of it
+                log.warning("a caller could not be told that the call is lost: %s", type(error).__name__)
+        await self._hang_up(call.request.room)
 
     async def _hang_up(self, room: str) -> None:
         for attempt in range(ROOM_TRIES):

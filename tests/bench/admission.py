@@ -112,12 +112,17 @@ async def _desk(url: str) -> AsyncIterator[Desk]:
         actors=FakeCallActors(on_start=FakeCallActor.end),
         nodes=FakeNodes(),
         history=FakeHistory(),
+        farewell=_say_farewell,
         close_room=_close_room,
     )
     await desk.open()
     yield desk
     await desk.close()
     engine.dispose()
+
+
+async def _say_farewell(_request: object) -> None:
+    """Nobody listens."""
 
 
 async def _close_room(_room: str) -> bool:

@@ -16,7 +16,7 @@ from cluster.budget.prices import load_prices
 from cluster.budget.rules import DeskRules
 from cluster.budget.serving import Clock
 from cluster.budget.tables import leases
-from cluster.messages import Checkpoint, Line, Renewal, Usage, Verdict
+from cluster.messages import CallRequest, Checkpoint, Line, Renewal, Usage, Verdict
 from cluster.profiles import Profile
 from tests.budget.fakes import FakeCallActor, FakeCallActors, FakeHistory, FakeNodes, ManualClock, bill
 
@@ -67,6 +67,8 @@ class House:
     clock: ManualClock = field(default_factory=ManualClock)
     closed_rooms: list[str] = field(default_factory=list)
     room_failures: int = 0
+    farewells: list[str] = field(default_factory=list)
+    is_mute: bool = False
     desk: Desk = field(init=False)
 
     async def open(self, *, parked: int | None = 2) -> None:
@@ -78,6 +80,7 @@ class House:
             actors=self.actors,
             nodes=self.nodes,
             history=self.history,
+            farewell=self._say_farewell,
             close_room=self._close_room,
             clock=Clock(now=self.clock.now, utc=self.clock.utc),
             policy=self.policy,
@@ -134,6 +137,12 @@ class House:
         """The stored leases."""
         with self.engine.connect() as connection:
             return [dict(row) for row in connection.execute(select(leases)).mappings()]
+
+    async def _say_farewell(self, request: CallRequest) -> None:
+        await asyncio.sleep(0)
+        self.farewells.append(request.call_id)
+        if self.is_mute:
+            raise ConnectionError
 
     async def _close_room(self, room: str) -> bool:
         await asyncio.sleep(0)

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from cluster import outcome as o
-from cluster.messages import Assignment, Verdict
+from cluster.messages import Assignment, Direction, Verdict
 from tests.budget.fakes import FakeCallActor, call_request
 from tests.budget.house import House, until
 
@@ -32,12 +32,25 @@ async def test_a_call_that_nobody_can_take_over_is_recorded_and_its_room_is_clos
     assert (record.outcome, record.cost_usd_micros, record.talk_s) == (o.ACTOR_DIED, 3_000, 5.0)
     assert [line.text for line in record.transcript] == ["Hello"]
     assert house.closed_rooms == ["room-1"]
+    assert house.farewells == ["call-1"]
     assert actor.slot in house.actors.killed
     assert house.desk.capacity() == 4
     assert await house.renew(actor, 9_000) is Verdict.VOID
     assert house.desk.statistics()["spent_usd_micros"] == {"acme": 3_000}
     house.actors.stillborn = False
     await until(lambda: house.desk.statistics()["parked"] == 2)
+
+
+@pytest.mark.parametrize(("direction", "told"), [(Direction.INBOUND, ["call-1"]), (Direction.OUTBOUND, [])])
+async def test_only_who_may_be_listening_is_told(house: House, direction: Direction, told: list[str]) -> None:
+    """Nobody is called to hear that nobody can talk. Where that can not be said, the phone is hung up all the same."""
+    house.is_mute = True
+    await house.desk.admit(call_request(1, direction=direction))
+    actor = await house.serving()
+    house.nobody_is_left()
+    actor.die()
+    await until(lambda: house.closed_rooms == ["room-1"])
+    assert house.farewells == told
 
 
 async def test_a_room_that_can_not_be_closed_is_given_up_and_logged(
