@@ -12,11 +12,12 @@ from operator import itemgetter
 
 from cluster import outcome as o
 from cluster.budget.admission import Admit, Ceiling, Load, Wish, decide
+from cluster.budget.pricing import Ahead
 from cluster.budget.queue import Lane, Queue, Ticket
 from cluster.messages import Direction
 from tests.budget.fakes import call_request
 
-WISH = Wish(estimate_usd_micros=1, wind_down_usd_micros=1, max_cost_usd_micros=1)
+WISH = Wish(estimate_usd_micros=1, ahead=Ahead(goodbye=1, soon=1, slice=1), max_cost_usd_micros=1)
 IN, OUT = Direction.INBOUND, Direction.OUTBOUND
 
 
@@ -123,14 +124,7 @@ class Hall:
         ceilings = [Ceiling(o.OVER_CAPACITY, self.held.total(), self.slots)]
         if direction is OUT:
             ceilings.append(Ceiling(o.OVER_CAPACITY, self._running(OUT), self.slots - self.inbound_reserve))
-        return Load(
-            draining=False,
-            ceilings=tuple(ceilings),
-            spent_usd_micros=0,
-            reserved_usd_micros=0,
-            daily_budget_usd_micros=10,
-            until_tomorrow_s=0.0,
-        )
+        return Load(draining=False, ceilings=tuple(ceilings), budgets=(), at=self.now, priority_at=1.0)
 
     def _running(self, direction: Direction) -> int:
         return sum(number for (of, _), number in self.held.items() if of is direction)
