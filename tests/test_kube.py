@@ -260,7 +260,7 @@ def test_nothing_runs_as_root_or_at_low_priority() -> None:
     for container in (HEAD_CONTAINER, CALLS_CONTAINER):
         assert environment(container)["RAY_worker_niceness"] == "0"
         assert "cpu" not in container["resources"]["limits"]
-        assert {"readinessProbe", "livenessProbe"} <= container.keys()
+        assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys()
 
 
 def test_the_autoscaler_asks_before_it_takes_a_node() -> None:

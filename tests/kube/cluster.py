@@ -39,7 +39,8 @@ class Kubernetes:
             raise
         finally:
             # Its calls are over; what is left need not wait an hour for them.
-            self.run("delete", "raycluster", "--all", "--wait=false", check=False)
+            self.run("delete", "raycluster,job", "--all", "--wait=false", check=False)
+            time.sleep(POLL_EVERY_S)  # until the operator knows, or it makes new ones
             self.run("delete", "pods", "--all", "--grace-period=1", "--wait=false", check=False)
             self.run("delete", "namespace", self.namespace, "--wait=false", check=False)
 

@@ -8,6 +8,8 @@ from typing import Any, Final
 CALL_SLOTS: Final = 3
 WORKERS: Final = 3
 IDLE_S: Final = 20
+CPU: Final = {"ray-head": "500m", "ray-worker": "300m"}
+"""Of two cores, which also have the media server and the Live endpoint on them. Ray gives a node 30 s to start."""
 
 
 def overlay(documents: list[Any], image: str, settings: dict[str, str]) -> list[Any]:
@@ -29,7 +31,7 @@ def overlay(documents: list[Any], image: str, settings: dict[str, str]) -> list[
         for container in _containers(document):
             container["image"] = image
             container["imagePullPolicy"] = "IfNotPresent"
-            container["resources"]["requests"] = {"cpu": "100m", "memory": "256Mi"}
+            container["resources"]["requests"] = {"cpu": CPU.get(container["name"], "50m"), "memory": "256Mi"}
     return documents
 
 

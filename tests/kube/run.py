@@ -87,9 +87,9 @@ class Trial:
         settings = {name: environ[name] for name in outside} | {"SSL_CERT_FILE": f"{MOUNT}/ca.pem"}
         began = time.monotonic()
         apply(*overlay(list(yaml.safe_load_all(MANIFEST.read_text())), self.image, settings))
-        until("the head is ready", lambda: self.kubernetes.ready(HEAD), 5 * MINUTE_S)
+        until("the head is ready", lambda: self.kubernetes.ready(HEAD), 10 * MINUTE_S)
         self.say("the head is ready")
-        until("a worker is ready", lambda: self.kubernetes.ready(CALLS), 5 * MINUTE_S)
+        until("a worker is ready", lambda: self.kubernetes.ready(CALLS), 10 * MINUTE_S)
         self.say("a worker is ready")
         url = f"http://{self.kubernetes.address('ringmaster')}"
         self.api = httpx2.Client(base_url=url, trust_env=False, timeout=MINUTE_S)
