@@ -43,6 +43,7 @@ DECIDING = (
     "cluster/budget/breaker.py",
     "cluster/budget/budgets.py",
     "cluster/budget/calls.py",
+    "cluster/budget/fleet.py",
     "cluster/budget/leases.py",
     "cluster/budget/ledger.py",
     "cluster/budget/pool.py",

@@ -20,6 +20,7 @@ from cluster.budget.garage import START_WITHIN_S, Garage
 from cluster.budget.journal import Journal
 from cluster.budget.leases import Lease, LeaseBook, LeaseState
 from cluster.budget.limits import Limits
+from cluster.budget.nodes import NodeKeeper
 from cluster.budget.policy import NO_POLICY, Policy
 from cluster.budget.pool import Pool, SlotState
 from cluster.budget.pricing import Bill
@@ -31,7 +32,7 @@ from cluster.telephony.masking import mask
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from cluster.budget.ports import CallActors, CloseRoom, History
+    from cluster.budget.ports import CallActors, CloseRoom, History, Nodes
     from cluster.budget.rules import DeskRules
     from cluster.profiles import Profile
 
@@ -54,6 +55,7 @@ class Desk:
         profiles: Mapping[str, Profile],
         engine: Engine,
         actors: CallActors,
+        nodes: Nodes,
         history: History,
         close_room: CloseRoom,
         clock: Clock = SYSTEM_CLOCK,
@@ -69,6 +71,7 @@ class Desk:
         self._journal = Journal(engine)
         self._providers = Providers(rules.breaker, clock.now)
         self._garage = self._new_garage(actors)
+        self._nodes = NodeKeeper(self._garage, nodes, rules.pool, clock.now)
         self._serving = Serving(
             book=self._book,
             garage=self._garage,
@@ -150,6 +153,7 @@ class Desk:
         """Stop, with everything written. Calls and actors live on for the next process."""
         if self._ticking is not None:
             self._ticking.cancel()
+        await self._nodes.close()
         await self._doorway.close()
         await self._serving.close()
         await self._garage.close()
@@ -170,15 +174,16 @@ class Desk:
             bill=Bill(renewal.metered, renewal.charges_usd_micros),
             ahead=call.terms.ahead(renewal.talk_s, self._rules.lease_ttl_s),
             now=self._clock.now(),
+            dialled=renewal.checkpoint.has_leg,
         )
         if renewed.lease is None:
             return renewed.verdict
-        call.renewal, call.renewed_at = renewal, self._clock.utc()
+        self._serving.renewed(renewal)
         self._providers.failed(renewal.live_faults)
         if renewal.live_ok:
             self._providers.succeeded(renewal.live_model or call.terms.model)
         writes = rows.renewed(renewed.lease, renewed.more_usd_micros, call.renewed_at)
-        if renewed.more_usd_micros:
+        if renewed.binding:
             call.raising = self._journal.write(*writes)
         elif not self._journal.away:  # the next heartbeat says the same and more
             self._journal.note(*writes)
@@ -198,6 +203,10 @@ class Desk:
     def drain(self, *, on: bool) -> None:
         """Take no new calls from now on, or take them again. Live calls go on."""
         self._limits.draining = on
+
+    async def drain_node(self, node: str) -> bool:
+        """Have a node end with its last call; False where there is no such node, or the cluster does not answer."""
+        return await self._nodes.drain(node)
 
     def capacity(self) -> int:
         """How many more calls could start now."""
@@ -223,6 +232,7 @@ class Desk:
             "live_calls": len(self._book),
             "free": self.capacity(),
             "draining": self._limits.draining,
+            "leaving_nodes": sorted(self._nodes.leaving),
             "actors": states.total(),
             "parked": states[SlotState.PARKED],
             "busy": states[SlotState.LENT],
@@ -237,6 +247,7 @@ class Desk:
             "queued": self._doorway.waiting_room.counts(),
             "turned_away": dict(self._doorway.turned_away + self._doorway.waiting_room.given_up),
             "ended": dict(self._serving.ended),
+            "takeovers": dict(self._serving.takeovers),
             "failed_setups": self._garage.failed_setups,
             "lost_actors": self._garage.lost_actors,
             "breakers": self._providers.states(),
@@ -246,7 +257,8 @@ class Desk:
 
     def tick(self) -> None:
         """Do what is due; an open desk does so by itself every quarter of a second."""
-        self._serving.expire()
+        self._serving.tick()
+        self._nodes.tick()
         self._doorway.tick()
         self._garage.tick()
         self._sweep()
