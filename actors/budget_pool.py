@@ -54,6 +54,18 @@ class BudgetPool:
         """How many more calls could start now."""
         return (await self._desk()).capacity()
 
+    async def pool(self) -> dict[str, Any]:
+        """How the pool of call actors stands, as JSON."""
+        return (await self._desk()).pool()
+
+    async def headroom(self) -> int:
+        """How many call slots the cluster should offer in all."""
+        return (await self._desk()).headroom()
+
+    async def drain_node(self, node: str, on: bool) -> None:  # noqa: FBT001 - an actor's method
+        """Use a node (by its id) for no new calls from now on, or use it again."""
+        (await self._desk()).drain_node(node, on=on)
+
     async def drain(self, on: bool) -> None:  # noqa: FBT001 - an actor's method
         """Take no new calls from now on, or take them again."""
         (await self._desk()).drain(on=on)

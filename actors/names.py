@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
 import ray.exceptions
-from ray._private import ray_constants
+from ray._private import ray_constants, state
 from ray.util import list_named_actors
 
 from cluster.kube import CALL_SLOT, CALLS_ROLE, CONTROL, ROLE_LABEL
@@ -29,6 +30,7 @@ BUDGET_POOL = "budget-pool"
 RECORDS = "records"
 SLOT_PREFIX = "call-slot-"
 """Call actors are named by slot, never by call or number: a name is fixed at creation and shown on dashboards."""
+NODE_LABEL = "ray.io/node-id"
 LOOPBACK = ("127.0.0.1:", "localhost:")
 CONTROL_SHARE = 0.01
 """Of the head's `control` resource: it says where an actor belongs, not how much of it there is."""
@@ -98,8 +100,11 @@ def this_node() -> str:
     return ray.get_runtime_context().get_node_id()
 
 
-def create_call_actor(slot: str, settings: Settings) -> Any:
-    """Start a call actor. It outlives its creator, has no restarts (a new process has no call), and holds one slot."""
+def create_call_actor(slot: str, settings: Settings, avoid_nodes: Collection[str] = ()) -> Any:
+    """Start a call actor on another node than those.
+
+    It outlives its creator, has no restarts (a new process has no call), and holds one slot.
+    """
     from actors.call import CallActor
 
     return (
@@ -110,11 +115,20 @@ def create_call_actor(slot: str, settings: Settings) -> Any:
             lifetime="detached",
             num_cpus=0,
             resources=_if_declared(CALL_SLOT, 1),
+            label_selector={NODE_LABEL: f"!in({','.join(avoid_nodes)})"} if avoid_nodes else {},
             max_restarts=0,
             max_task_retries=0,
         )
         .remote(slot, settings)
     )
+
+
+def call_nodes() -> list[tuple[str, int, bool]]:
+    """Every node that lives and offers call slots: its id, how many, and whether the cluster drains it."""
+    # Serve asks the same way; Ray has no public one.
+    draining = state.state.get_draining_nodes()
+    found = ((node["NodeID"], int(node["Resources"].get(CALL_SLOT, 0))) for node in ray.nodes() if node["Alive"])
+    return [(node, slots, node in draining) for node, slots in found if slots]
 
 
 def find_call_actors() -> dict[str, Any]:

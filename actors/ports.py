@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray.exceptions
 
 from actors import names
+from cluster.budget.placement import Node
 from cluster.budget.ports import ActorLost, CallActorPort
 
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ class RayCallActors:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    async def create(self, slot: str) -> CallActorPort:
+    async def create(self, slot: str, avoid_nodes: Collection[str]) -> CallActorPort:
         """Begin to start a call actor."""
-        return RayCallActor(await asyncio.to_thread(names.create_call_actor, slot, self._settings))
+        return RayCallActor(await asyncio.to_thread(names.create_call_actor, slot, self._settings, avoid_nodes))
 
     async def find(self) -> Mapping[str, CallActorPort]:
         """Every call actor that lives, by slot."""
@@ -39,6 +40,10 @@ class RayCallActors:
         """End its process at once; with a method pending it would not end by itself."""
         assert isinstance(actor, RayCallActor)  # noqa: S101 - there are no others here
         await asyncio.to_thread(names.kill, actor.handle)
+
+    async def nodes(self) -> Collection[Node]:
+        """Every node that offers call slots."""
+        return [Node(*facts) for facts in await asyncio.to_thread(names.call_nodes)]
 
 
 class RayCallActor:

@@ -20,9 +20,10 @@ from cluster.budget.journal import Journal, JournalError
 from cluster.budget.leases import Lease, LeaseBook, LeaseState
 from cluster.budget.limits import Limits
 from cluster.budget.policy import NO_POLICY, Policy
-from cluster.budget.pool import Pool, SlotState
+from cluster.budget.pool import Pool
 from cluster.budget.providers import Providers
 from cluster.budget.serving import SYSTEM_CLOCK, Clock, Serving
+from cluster.budget.slots import SlotState
 from cluster.messages import Admission, CallRequest, Direction, Renewal, Verdict
 from cluster.telephony.masking import mask
 
@@ -183,6 +184,18 @@ class Desk:
     def drain(self, *, on: bool) -> None:
         """Take no new calls from now on, or take them again. Live calls go on."""
         self._limits.draining = on
+
+    def drain_node(self, node: str, *, on: bool) -> None:
+        """Begin no calls on that node from now on and park nothing there, or use it again. Its live calls go on."""
+        self._garage.drain_node(node, on=on)
+
+    def headroom(self) -> int:
+        """How many call slots the cluster should offer in all: live calls, parked actors and some to spare."""
+        return self._garage.headroom()
+
+    def pool(self) -> dict[str, Any]:
+        """How the pool of call actors stands, by profile and by node, as JSON."""
+        return self._garage.standing()
 
     def capacity(self) -> int:
         """How many more calls could start now."""

@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, Final
 
-from cluster.budget.pool import Effect, Loan, Pool, Prepare, Retire, Slot, SlotEvent, SlotState, StartActor
+from cluster.budget.pool import Effect, Loan, Pool, Prepare, Retire, StartActor
 from cluster.budget.ports import ActorLost, CallActorPort, CallActors
 from cluster.budget.providers import Providers
+from cluster.budget.slots import Slot, SlotEvent, SlotState
+from cluster.budget.standing import standing
 from cluster.messages import ActorStatus, LiveFault, Prepared
 from cluster.tasks import TaskSet
 
@@ -30,6 +32,8 @@ PREPARE_MARGIN_S: Final = 10.0
 """Beyond the time limit that an actor itself has for setting up a Live session."""
 CHECK_EVERY_S: Final = 5.0
 """How often parked sessions are looked at: one that the other side closed is not warm."""
+LOOK_EVERY_S: Final = 2.0
+"""How often the nodes are looked at: one that drains lives on for as long as an actor waits there."""
 
 
 class Garage:
@@ -59,6 +63,7 @@ class Garage:
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._tasks = TaskSet()
         self._next_check = 0.0
+        self._next_look = 0.0
         self.failed_setups = 0
         self.lost_actors = 0
 
@@ -68,6 +73,9 @@ class Garage:
         unserved = {profile for profile, model in self._models.items() if self._providers.wait_s(model)}
         for effect in self._pool.plan(now, unserved):
             self._begin(effect)
+        if now >= self._next_look:
+            self._next_look = now + LOOK_EVERY_S
+            self._tasks.spawn("look at the nodes", self._look())
         if now >= self._next_check:
             self._next_check = now + CHECK_EVERY_S
             for slot in self._pool.slots():
@@ -78,8 +86,25 @@ class Garage:
         """Take an actor for a call of that profile, on any node but that one; None where every one is taken."""
         loan = self._pool.lend(profile, self._now(), avoid_node=avoid_node)
         if loan is not None and loan.start:
-            self._begin(StartActor(loan.slot))
+            self._begin(StartActor(loan.slot), avoid_node)
         return loan
+
+    def limit_sessions(self, most: int | None) -> None:
+        """So many Live sessions may be open at once, those of calls included; parked ones beyond that are closed."""
+        self._pool.max_sessions = most
+
+    def drain_node(self, node: str, *, on: bool) -> None:
+        """Lend nothing of that node from now on and have nothing wait there, or use it again. Its calls go on."""
+        self._pool.drain_node(node, on=on)
+        self.tick()
+
+    def headroom(self) -> int:
+        """How many call slots the cluster should offer in all."""
+        return self._pool.headroom()
+
+    def standing(self) -> dict[str, Any]:
+        """How the pool stands, by profile and by node, as JSON."""
+        return standing(self._pool, self._now())
 
     async def actor(self, slot: str) -> CallActorPort:
         """The lent actor, once it is up and free to begin. Raises `ActorLost`."""
@@ -130,10 +155,11 @@ class Garage:
         """Stop directing the actors; they live on."""
         await self._tasks.close()
 
-    def _begin(self, effect: Effect) -> None:
+    def _begin(self, effect: Effect, avoid_node: str = "") -> None:
         match effect:
             case StartActor(slot):
-                self._track(slot, "start of an actor", self._start(slot))
+                avoid = self._pool.avoided | {avoid_node} - {""}
+                self._track(slot, "start of an actor", self._start(slot, avoid))
             case Prepare(slot, profile):
                 self._providers.ask(self._models[profile])
                 self._track(slot, "setting up of a Live session", self._prepare(slot, profile))
@@ -145,10 +171,10 @@ class Garage:
         self._under_way[slot] = task
         task.add_done_callback(lambda done: self._under_way.pop(slot) if self._under_way.get(slot) is done else None)
 
-    async def _start(self, slot: str) -> None:
+    async def _start(self, slot: str, avoid_nodes: Collection[str]) -> None:
         try:
             async with asyncio.timeout(START_WITHIN_S):
-                self._actors[slot] = await self._source.create(slot)
+                self._actors[slot] = await self._source.create(slot, avoid_nodes)
                 status = await self._actors[slot].status()
         except (ActorLost, TimeoutError):
             self.drop(slot)
@@ -169,7 +195,7 @@ class Garage:
             self.failed_setups += 1
             log.warning("no Live session for the profile %s: %s", profile, prepared.error)
         event = SlotEvent.NOT_PREPARED if prepared.error else SlotEvent.PREPARED
-        self._tell(slot, event, session_age_s=status.parked_s)
+        self._tell(slot, event, session_age_s=status.parked_s, memory_mb=status.memory_mb)
 
     def _judge(self, prepared: Prepared) -> None:
         """What a set-up tells of its model. One that was not needed, or was in the way of a call, tells nothing."""
@@ -178,6 +204,9 @@ class Garage:
             self._providers.failed([fault])
         elif prepared.model:
             self._providers.succeeded(prepared.model)
+
+    async def _look(self) -> None:
+        self._pool.nodes = tuple(await self._source.nodes())
 
     async def _check(self, slot: Slot) -> None:
         parked_since = slot.since

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Protocol
 
+from cluster.budget.placement import Node
 from cluster.messages import ActorStatus, Assignment, CallRecord, CallRequest, Prepared
 
 
@@ -44,14 +45,20 @@ class CallActorPort(Protocol):
 class CallActors(Protocol):
     """Where call actors come from and go to."""
 
-    async def create(self, slot: str) -> CallActorPort:
-        """Begin to start a call actor of that name; its first answer comes when its process is up."""
+    async def create(self, slot: str, avoid_nodes: Collection[str]) -> CallActorPort:
+        """Begin to start a call actor of that name on another node than those.
+
+        Its first answer comes when its process is up.
+        """
 
     async def find(self) -> Mapping[str, CallActorPort]:
         """Every call actor that lives, by slot."""
 
     async def kill(self, actor: CallActorPort) -> None:
         """End its process at once."""
+
+    async def nodes(self) -> Collection[Node]:
+        """Every node that offers call slots; none where the cluster's nodes do not say how many."""
 
 
 class History(Protocol):

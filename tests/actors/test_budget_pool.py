@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,9 +55,9 @@ class RayOfTheTest:
     history: FakeHistory = field(default_factory=FakeHistory)
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
-    def create(self, slot: str, _settings: Settings) -> Handle:
+    def create(self, slot: str, _settings: Settings, avoid_nodes: Collection[str]) -> Handle:
         """As `names.create_call_actor`, which is called in a thread."""
-        asyncio.run_coroutine_threadsafe(self.fleet.create(slot), self.loop).result()
+        asyncio.run_coroutine_threadsafe(self.fleet.create(slot, avoid_nodes), self.loop).result()
         return Handle(self.fleet.alive[slot])
 
     def find(self) -> dict[str, Handle]:
@@ -77,6 +77,7 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> RayOfTheTest:
     monkeypatch.setattr(names, "create_call_actor", world.create)
     monkeypatch.setattr(names, "find_call_actors", world.find)
     monkeypatch.setattr(names, "kill", world.kill)
+    monkeypatch.setattr(names, "call_nodes", lambda: [("node", 8, False)])
     monkeypatch.setattr(names, "records", lambda: Handle(world.history))
     return world
 

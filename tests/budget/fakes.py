@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any
 
+from cluster.budget.placement import Node
 from cluster.budget.ports import ActorLost, CallActorPort
 from cluster.messages import ActorStatus, Assignment, CallRecord, CallRequest, Direction, LiveFault, Prepared, Usage
 from cluster.outcome import AGENT_ENDED, Outcome
@@ -91,7 +92,7 @@ class FakeCallActor:
         self.answers.set()
         self.state = "cold"
         self.memory_mb = 100.0
-        self.node = next(fleet.nodes)
+        self.node = next(fleet.places)
         self.mute_status = False
         self.hangups: list[str] = []
         self.released = False
@@ -192,18 +193,23 @@ class FakeCallActors:
 
     alive: dict[str, FakeCallActor] = field(default_factory=dict)
     killed: list[str] = field(default_factory=list)
+    avoided: dict[str, set[str]] = field(default_factory=dict)
+    """The nodes that each new actor was to avoid."""
+    cluster: tuple[Node, ...] = ()
+    """Its nodes that offer call slots."""
     prepared: list[tuple[str, str]] = field(default_factory=list)
     endpoint_down: bool = False
-    nodes: Iterator[str] = field(default_factory=lambda: repeat("node"))
+    places: Iterator[str] = field(default_factory=lambda: repeat("node"))
     """Where new actors run, one after the other."""
     stillborn: bool = False
     """Whether new actors die at their start."""
     on_start: Callable[[FakeCallActor], None] = lambda _: None
     """Called when a call has begun."""
 
-    async def create(self, slot: str) -> CallActorPort:
+    async def create(self, slot: str, avoid_nodes: Collection[str]) -> CallActorPort:
         """As the real one."""
         await asyncio.sleep(0)
+        self.avoided[slot] = set(avoid_nodes)
         self.alive[slot] = actor = FakeCallActor(slot, self)
         if self.stillborn:
             actor.die()
@@ -221,6 +227,11 @@ class FakeCallActors:
         self.killed.append(actor.slot)
         self.alive.pop(actor.slot, None)
         actor.die()
+
+    async def nodes(self) -> Collection[Node]:
+        """As the real one."""
+        await asyncio.sleep(0)
+        return self.cluster
 
     def serving(self, call_id: str) -> FakeCallActor:
         """The actor that has that call."""

@@ -9,9 +9,10 @@ import pytest
 
 from cluster.budget.breaker import BreakerRules
 from cluster.budget.garage import Garage
-from cluster.budget.pool import Pool, SlotState
+from cluster.budget.pool import Pool
 from cluster.budget.ports import ActorLost
 from cluster.budget.providers import Providers
+from cluster.budget.slots import SlotState
 from cluster.messages import LiveFault, Prepared
 from tests.budget.fakes import MODEL, FakeCallActors, ManualClock
 from tests.budget.house import desk_rules, until
@@ -234,7 +235,7 @@ async def test_a_set_up_that_was_not_needed_tells_nothing_of_the_provider(yard: 
 
 async def test_a_call_whose_node_is_suspect_gets_an_actor_elsewhere(yard: Yard) -> None:
     """A parked one of another node; where there is none, a new process."""
-    yard.actors.nodes = cycle(("left", "right"))
+    yard.actors.places = cycle(("left", "right"))
     await yard.fill()
     on_the_right = {slot for slot, actor in yard.actors.alive.items() if actor.node == "right"}
     loan = yard.garage.lend("receptionist", avoid_node="left")

@@ -1,0 +1,56 @@
+"""How the pool stands, as plain numbers: what `GET /v1/pool` shows. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from cluster.budget.placement import Node
+from cluster.budget.pool import Pool
+from cluster.budget.slots import READINESS, Slot, SlotState
+
+
+def standing(pool: Pool, now: float) -> dict[str, Any]:
+    """By profile, by node, and what bounds it, as JSON. `now` is monotonic seconds."""
+    slots, rules = pool.slots(), pool.rules
+    return {
+        "profiles": [_profile(pool, profile, now) for profile in pool.targets],
+        "nodes": _nodes(pool, slots),
+        "start_s": round(pool.forecast.start_s, 2),
+        "headroom": pool.headroom(),
+        "actors": {"now": len(slots), "most": rules.max_actors},
+        "sessions": {"now": len(pool.with_session()), "most": pool.max_sessions},
+        "memory_mb": {"now": round(sum(slot.memory_mb for slot in slots)), "most": rules.memory_mb},
+    }
+
+
+def _profile(pool: Pool, profile: str, now: float) -> dict[str, Any]:
+    parked = sum(slot.state is SlotState.PARKED and slot.profile == profile for slot in pool.slots())
+    return {
+        "profile": profile,
+        "baseline": pool.rules.baseline.get(profile, 0),
+        "wanted": pool.targets[profile],
+        "parked": parked,
+        "parking": pool.waiting_by_profile()[profile] - parked,
+        "calls_per_minute": round(pool.forecast.rate_per_s(profile, now) * 60, 2),
+        "lent_warm": pool.lent[profile, True],
+        "lent_cold": pool.lent[profile, False],
+    }
+
+
+def _nodes(pool: Pool, slots: tuple[Slot, ...]) -> list[dict[str, Any]]:
+    known = {node.name: node for node in pool.nodes}
+    lent = Counter(slot.node for slot in slots if slot.state is SlotState.LENT)
+    waiting = Counter(slot.node for slot in slots if slot.state in READINESS)
+    closed = pool.closed_nodes()
+    return [
+        {
+            "node": name,
+            "call_slots": known.get(name, Node(name, lent[name] + waiting[name])).call_slots,
+            "live": lent[name],
+            "waiting": waiting[name],
+            "draining": name in closed,
+            "leaving": name in pool.avoided,
+        }
+        for name in sorted({*known, *lent, *waiting} - {""})
+    ]
