@@ -21,7 +21,7 @@ from rich.table import Table
 from cluster import __version__
 from cluster.client import Client
 from cluster.errors import InputError, RingmasterError
-from cluster.settings import database_url, describe_settings, load_client_settings, profiles_dir
+from cluster.settings import database_url, describe_settings, load_client_settings, prices_file, profiles_dir
 
 if TYPE_CHECKING:
     from cluster.doctor import Check
@@ -40,6 +40,8 @@ manifests = typer.Typer(help="The manifest of a cluster on KubeRay.", no_args_is
 app.add_typer(manifests, name="manifest")
 prices = typer.Typer(help="The table of prices.", no_args_is_help=True)
 app.add_typer(prices, name="prices")
+books = typer.Typer(help="The ledger, straight in the database that DATABASE_URL names.", no_args_is_help=True)
+app.add_typer(books, name="ledger")
 policies = typer.Typer(help="The operator's policy: who may call, how much, when.", no_args_is_help=True)
 app.add_typer(policies, name="policy")
 
@@ -172,6 +174,20 @@ def check_prices(
     tables = load_prices(file).tables
     found = ", ".join(f"from {table.from_}: {len(table.models)} models" for table in tables)
     _console().print(f"{file.name}: {found}", markup=False)
+
+
+@books.command("check")
+def check_ledger(*, as_json: AsJson = False) -> None:
+    """Prove that no money was lost or spent twice; every cost is worked out once more from what was metered."""
+    from cluster.budget.audit import audit
+    from cluster.budget.prices import load_prices
+
+    found = audit(_database(), load_prices(prices_file()))
+    balance = f"{found.debits_usd_micros} debits, {found.credits_usd_micros} credits in micro-dollars"
+    summary = f"{found.leases} leases, {found.entries} entries, {balance}: {len(found.problems)} problems"
+    _print(asdict(found), "\n".join([*found.problems, summary]), as_json=as_json)
+    if found.problems:
+        raise typer.Exit(1)
 
 
 @keys.command("list")

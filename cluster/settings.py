@@ -159,8 +159,12 @@ class PoolSettings(_Group):
     parked: Annotated[Mapping[str, NonNegativeInt], BeforeValidator(_parked)] = Field(
         default={}, validation_alias="RINGMASTER_PARKED"
     )
-    """Parked call actors per profile, such as receptionist=2,reminder=1. Not set: two of the default profile, so that
+    """Parked call actors per profile at least, such as receptionist=2,reminder=1; as many more are parked as the calls
+    of the last minutes would have needed. Not set: two of the default profile, so that
     a call that comes while a process starts (3 to 4 s) finds a warm one too."""
+    memory_mb: PositiveCount | None = Field(default=None, validation_alias="RINGMASTER_POOL_MEMORY_MB")
+    """Megabytes (10^6 bytes) that all call processes may take together; beyond it no more are started. Not set: as much
+    as the calls at once take, some 120 each."""
     parked_max_age_s: PositiveSeconds = Field(default=60, le=500, validation_alias="RINGMASTER_PARKED_MAX_AGE_S")
     """Seconds after which a parked session is replaced. Idle sessions were seen to be closed from 86 s on, and the
     ten minutes of a connection run while it waits."""
@@ -307,6 +311,11 @@ def database_url(environ: Mapping[str, str] | None = None) -> str:
     """Where the database is, for a command that needs nothing else."""
     given = _given(environ)
     return (_derived_defaults(given) | given)["DATABASE_URL"]
+
+
+def prices_file(environ: Mapping[str, str] | None = None) -> Path:
+    """Where the table of prices is, for a command that needs nothing else."""
+    return Path(_given(environ).get("RINGMASTER_PRICES_FILE") or PRICES).expanduser()
 
 
 def profiles_dir(environ: Mapping[str, str] | None = None) -> Path:

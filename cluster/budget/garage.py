@@ -151,6 +151,14 @@ class Garage:
         """How many actors are parked, by profile."""
         return Counter(slot.profile for slot in self._pool.slots() if slot.state is SlotState.PARKED)
 
+    def wanted(self) -> dict[str, int]:
+        """How many actors are to be parked, by profile."""
+        return dict(self._pool.targets)
+
+    def lent(self) -> dict[tuple[str, str], int]:
+        """How many times an actor was lent, by profile and by whether one was parked for it: `warm` or `cold`."""
+        return {(profile, "warm" if warm else "cold"): times for (profile, warm), times in self._pool.lent.items()}
+
     async def close(self) -> None:
         """Stop directing the actors; they live on."""
         await self._tasks.close()

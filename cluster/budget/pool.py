@@ -38,7 +38,7 @@ class PoolRules:
     actor_max_age_s: float
     actor_max_growth_mb: float
     """Since the end of its first call, when everything has been loaded."""
-    memory_mb: float | None = None
+    memory_mb: int | None = None
     """Of all actors together; None: as much as `max_actors` take."""
     max_starting: int = 2
     """Ray starts at most one process per CPU at a time; more would only queue."""

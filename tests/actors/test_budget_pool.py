@@ -20,7 +20,7 @@ from cluster.messages import Admitted, CallRecord, Checkpoint, Refused, Renewal,
 from cluster.outcome import BLOCKED_NUMBER
 from cluster.settings import Settings, load_settings
 from cluster.storage import open_engine
-from tests.budget.fakes import FakeCallActor, FakeCallActors, FakeHistory, call_request
+from tests.budget.fakes import FakeCallActor, FakeCallActors, FakeHistory, bill, call_request
 from tests.budget.house import until
 
 
@@ -133,6 +133,8 @@ async def test_a_call_goes_through_the_actors_from_admission_to_record(pool: Bud
         fencing_token=1,
         usage=Usage(),
         cost_usd_micros=100,
+        metered=bill(100).metered,
+        charges_usd_micros=bill(100).charges,
         talk_s=1.0,
         checkpoint=Checkpoint(),
     )
@@ -250,3 +252,18 @@ async def test_the_policy_file_holds_from_the_start(world: RayOfTheTest, setting
     assert isinstance(said, Refused)
     assert said.outcome == BLOCKED_NUMBER
     await close(pool)
+
+
+async def test_the_pool_is_shown_and_a_node_drained(pool: BudgetPool) -> None:
+    """By name, and back."""
+    await pool.drain_node("node", on=True)
+    desk = await pool._desk()
+    await until(lambda: desk.pool()["nodes"] and desk.pool()["nodes"][0]["draining"])
+    await parked(pool, 0)
+    await pool.drain_node("node", on=False)
+    await parked(pool, 2)
+    shown = await pool.pool()
+    assert shown["nodes"] == [
+        {"node": "node", "call_slots": 8, "live": 0, "waiting": 2, "draining": False, "leaving": False}
+    ]
+    assert await pool.headroom() == shown["headroom"] == 4

@@ -451,7 +451,7 @@ def test_a_profile_that_calls_ask_for_takes_the_place_of_one_that_has_too_many()
 
 def test_memory_bounds_how_many_processes_there_are() -> None:
     """What they were weighed at counts; one that was not is taken for a usual one."""
-    pool = a_pool(8, baseline={"reception": 8}, memory_mb=500.0, max_starting=8)
+    pool = a_pool(8, baseline={"reception": 8}, memory_mb=500, max_starting=8)
     assert len(pool.plan(0.0)) == 4
     for number in range(1, 5):
         pool.handle(f"a{number}", SlotEvent.STARTED, 1.0)
@@ -478,7 +478,7 @@ def test_how_long_actors_take_is_learned_from_those_that_were_started_ahead() ->
 
 def test_how_the_pool_stands() -> None:
     """By profile, by node, and what bounds it."""
-    pool = a_pool(6, memory_mb=900.0)
+    pool = a_pool(6, memory_mb=900)
     pool.nodes = (Node("n", 4), Node("empty", 4))
     on_nodes(pool, "n", "n", "elsewhere")
     pool.lend("reception", 1.0)
@@ -513,6 +513,6 @@ def test_how_the_pool_stands() -> None:
     assert nodes["empty"] == {"call_slots": 4, "live": 0, "waiting": 0, "draining": False, "leaving": False}
     assert shown["actors"] == {"now": 5, "most": 6}
     assert shown["sessions"] == {"now": 3, "most": None}
-    assert shown["memory_mb"] == {"now": 0, "most": 900.0}
+    assert shown["memory_mb"] == {"now": 0, "most": 900}
     assert shown["headroom"] == 6
     assert shown["start_s"] == 5.0

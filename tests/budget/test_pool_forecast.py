@@ -44,7 +44,7 @@ def test_a_burst_over_the_pool_starts_cold_is_counted_and_learned_from() -> None
 
 def test_the_pool_keeps_under_its_ceilings_while_calls_come() -> None:
     """Processes, sessions and memory: what is lent and parked together never passes them."""
-    world = a_world(memory_mb=20 * 120.0)
+    world = a_world(memory_mb=20 * 120)
     world.pool.max_sessions = 15
     for _ in range(40):
         world.run(10, calls_per_s=0.3)

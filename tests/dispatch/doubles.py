@@ -8,11 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cluster.budget.placement import Node
+from cluster.budget.pool import Pool
+from cluster.budget.slots import Slot, SlotState
+from cluster.budget.standing import standing
 from cluster.dispatch.ports import ControlPlaneDown, Present, Rule
 from cluster.keys import Principal, sha256_hex
 from cluster.messages import Admission, Admitted, CallRecord, CallRequest
 from cluster.records.history import History
 from cluster.telephony.masking import mask
+from tests.budget.house import desk_rules
 
 KEY = "rm_1_calls"
 ADMIN_KEY = "rm_2_admin"
@@ -35,6 +40,7 @@ class PoolDouble:
         self.asked: list[CallRequest] = []
         self.admitted: dict[tuple[str, str], Admitted] = {}
         self.live: dict[str, dict[str, Any]] = {}
+        self.queued: dict[str, dict[str, Any]] = {}
         self.hung_up: list[str] = []
         self.down = False
         self.draining = False
@@ -57,6 +63,7 @@ class PoolDouble:
         self.live[request.call_id] = {
             "call_id": request.call_id,
             "tenant": request.tenant,
+            "state": "starting",
             "direction": request.direction.value,
             "profile": request.profile,
             "number": mask(request.to or request.from_),
@@ -70,12 +77,25 @@ class PoolDouble:
         """End a live call."""
         self._check()
         self.hung_up.append(call_id)
-        return self.live.pop(call_id, None) is not None
+        return (self.live.pop(call_id, None) or self.queued.pop(call_id, None)) is not None
 
     async def live_calls(self, tenant: str | None) -> list[dict[str, Any]]:
         """Those admitted and not ended."""
         self._check()
         return [call for call in self.live.values() if tenant in {None, call["tenant"]}]
+
+    async def queue(self, tenant: str | None) -> list[dict[str, Any]]:
+        """Those that wait."""
+        self._check()
+        return [call for call in self.queued.values() if tenant in {None, call["tenant"]}]
+
+    async def pool(self) -> dict[str, Any]:
+        """How a pool with one parked actor stands."""
+        self._check()
+        pool = Pool(desk_rules().pool, iter(()))
+        pool.nodes = (Node("n1", 8),)
+        pool.adopt(Slot("s1", 0.0, SlotState.PARKED, 0.0, "receptionist", node="n1"))
+        return standing(pool, 0.0)
 
     async def statistics(self) -> dict[str, Any]:
         """A few numbers."""
