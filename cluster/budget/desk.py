@@ -24,7 +24,6 @@ from cluster.budget.pool import Pool
 from cluster.budget.pricing import Bill
 from cluster.budget.providers import Providers
 from cluster.budget.serving import SYSTEM_CLOCK, Clock, Serving
-from cluster.budget.slots import SlotState
 from cluster.messages import Admission, CallRequest, Direction, Renewal, Verdict
 from cluster.telephony.masking import mask
 
@@ -220,22 +219,13 @@ class Desk:
 
     def statistics(self) -> dict[str, Any]:
         """How things stand, as plain numbers. Money is of today (UTC), in micro-dollars."""
-        states = self._garage.states()
         money = self._book.tenants(str(self._clock.today()))
         return {
             "max_calls": self._rules.max_calls,
             "live_calls": len(self._book),
             "free": self.capacity(),
             "draining": self._limits.draining,
-            "actors": states.total(),
-            "parked": states[SlotState.PARKED],
-            "busy": states[SlotState.LENT],
-            "starting": states[SlotState.STARTING],
-            "preparing": states[SlotState.PREPARING],
-            "idle": states[SlotState.IDLE],
-            "parked_by_profile": dict(self._garage.parked()),
-            "wanted_by_profile": self._garage.wanted(),
-            "lent_by_profile": self._garage.lent(),
+            **self._garage.statistics(),
             "daily_budget_usd_micros": self._rules.daily_budget_usd_micros,
             "spent_usd_micros": {tenant: spent for tenant, (spent, _) in money.items()},
             "reserved_usd_micros": {tenant: reserved for tenant, (_, reserved) in money.items()},
@@ -243,8 +233,6 @@ class Desk:
             "queued": self._doorway.waiting_room.counts(),
             "turned_away": dict(self._doorway.turned_away + self._doorway.waiting_room.given_up),
             "ended": dict(self._serving.ended),
-            "failed_setups": self._garage.failed_setups,
-            "lost_actors": self._garage.lost_actors,
             "breakers": self._providers.states(),
             "live_faults": dict(self._providers.faults),
             "measured": self._serving.tally.snapshot(),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ from cluster.budget.pool import Effect, Loan, Pool, Prepare, Retire, StartActor
 from cluster.budget.ports import ActorLost, CallActorPort, CallActors
 from cluster.budget.providers import Providers
 from cluster.budget.slots import Slot, SlotEvent, SlotState
-from cluster.budget.standing import standing
+from cluster.budget.standing import standing, statistics
 from cluster.messages import ActorStatus, LiveFault, Prepared
 from cluster.tasks import TaskSet
 
@@ -143,21 +142,9 @@ class Garage:
         await asyncio.gather(*(self._adopt(slot, actor, leases.get(slot)) for slot, actor in found.items()))
         return frozenset(slot.name for slot in self._pool.slots() if slot.state is SlotState.LENT)
 
-    def states(self) -> Counter[SlotState]:
-        """How many slots are in each state."""
-        return Counter(slot.state for slot in self._pool.slots())
-
-    def parked(self) -> Counter[str]:
-        """How many actors are parked, by profile."""
-        return Counter(slot.profile for slot in self._pool.slots() if slot.state is SlotState.PARKED)
-
-    def wanted(self) -> dict[str, int]:
-        """How many actors are to be parked, by profile."""
-        return dict(self._pool.targets)
-
-    def lent(self) -> dict[tuple[str, str], int]:
-        """How many times an actor was lent, by profile and by whether one was parked for it: `warm` or `cold`."""
-        return {(profile, "warm" if warm else "cold"): times for (profile, warm), times in self._pool.lent.items()}
+    def statistics(self) -> dict[str, Any]:
+        """The actors, as plain numbers."""
+        return statistics(self._pool) | {"failed_setups": self.failed_setups, "lost_actors": self.lost_actors}
 
     async def close(self) -> None:
         """Stop directing the actors; they live on."""

@@ -1,4 +1,4 @@
-"""How the pool stands, as plain numbers: what `GET /v1/pool` shows. Pure."""
+"""How the pool stands, as plain numbers: what `GET /v1/pool` and `/metrics` show. Pure."""
 
 from __future__ import annotations
 
@@ -21,6 +21,24 @@ def standing(pool: Pool, now: float) -> dict[str, Any]:
         "actors": {"now": len(slots), "most": rules.max_actors},
         "sessions": {"now": len(pool.with_session()), "most": pool.max_sessions},
         "memory_mb": {"now": round(sum(slot.memory_mb for slot in slots)), "most": rules.memory_mb},
+    }
+
+
+def statistics(pool: Pool) -> dict[str, Any]:
+    """How many actors do what, and how often one was lent, by profile and by whether one was parked for the call."""
+    states = Counter(slot.state for slot in pool.slots())
+    return {
+        "actors": states.total(),
+        "parked": states[SlotState.PARKED],
+        "busy": states[SlotState.LENT],
+        "starting": states[SlotState.STARTING],
+        "preparing": states[SlotState.PREPARING],
+        "idle": states[SlotState.IDLE],
+        "parked_by_profile": Counter(slot.profile for slot in pool.slots() if slot.state is SlotState.PARKED),
+        "wanted_by_profile": dict(pool.targets),
+        "lent_by_profile": {
+            (profile, "warm" if warm else "cold"): times for (profile, warm), times in pool.lent.items()
+        },
     }
 
 

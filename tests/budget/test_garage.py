@@ -13,7 +13,6 @@ from cluster.budget.placement import Node
 from cluster.budget.pool import Pool
 from cluster.budget.ports import ActorLost
 from cluster.budget.providers import Providers
-from cluster.budget.slots import SlotState
 from cluster.messages import LiveFault, Prepared
 from tests.budget.fakes import MODEL, FakeCallActors, ManualClock
 from tests.budget.house import desk_rules, until
@@ -58,7 +57,7 @@ class Yard:
     @property
     def parked(self) -> int:
         """How many are parked for the receptionist."""
-        return self.garage.parked()["receptionist"]
+        return self.garage.statistics()["parked_by_profile"]["receptionist"]
 
 
 @pytest.fixture
@@ -218,7 +217,7 @@ async def test_a_provider_that_is_down_is_asked_by_one_probe_at_a_time(yard: Yar
         actor.answers.clear()
     for seconds in (60.0, 1.0, 1.0):
         await yard.pass_time(seconds)
-        assert yard.garage.states()[SlotState.PREPARING] == 1
+        assert yard.garage.statistics()["preparing"] == 1
     for actor in yard.actors.alive.values():
         actor.answers.set()
     await yard.until(lambda: yard.parked == 2)
@@ -273,6 +272,7 @@ async def test_a_new_process_for_a_call_comes_up_on_another_node_than_the_suspec
     loan = yard.garage.lend("receptionist", avoid_node="left")
     assert loan is not None
     await yard.garage.actor(loan.slot)
-    assert yard.actors.avoided == {loan.slot: {"left"}}
-    assert yard.garage.lent() == {("receptionist", "cold"): 1}
-    assert yard.garage.wanted() == {"receptionist": 2}
+    assert yard.actors.avoided[loan.slot] == {"left"}
+    statistics = yard.garage.statistics()
+    assert statistics["lent_by_profile"] == {("receptionist", "cold"): 1}
+    assert statistics["wanted_by_profile"] == {"receptionist": 2}
