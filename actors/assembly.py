@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from actors.ports import RayCallActors, RayHistory
+from actors.ports import RayCallActors, RayHistory, RayNodes
 from cluster.budget.desk import Desk
 from cluster.budget.policy import NO_POLICY, Policy, load_policy
 from cluster.budget.rules import desk_rules
@@ -37,6 +37,7 @@ async def open_desk(settings: Settings, scope: AsyncExitStack) -> tuple[Desk, Ke
         profiles=profiles,
         engine=engine,
         actors=RayCallActors(settings),
+        nodes=RayNodes(),
         history=RayHistory(),
         close_room=rooms.delete,
         policy=policy,

@@ -46,6 +46,10 @@ class BudgetPool:
         """The live calls of a tenant, or of all, with masked numbers."""
         return (await self._desk()).live_calls(tenant)
 
+    async def budgets(self) -> list[dict[str, Any]]:
+        """How every budget stands."""
+        return (await self._desk()).budgets()
+
     async def queue(self, tenant: str | None = None) -> list[dict[str, Any]]:
         """The calls of a tenant, or of all, that wait to start, with masked numbers."""
         return (await self._desk()).queue(tenant)
@@ -62,17 +66,13 @@ class BudgetPool:
         """How the pool of call actors stands, as JSON."""
         return (await self._desk()).pool()
 
-    async def headroom(self) -> int:
-        """How many call slots the cluster should offer in all."""
-        return (await self._desk()).headroom()
-
-    async def drain_node(self, node: str, on: bool) -> None:  # noqa: FBT001 - an actor's method
-        """Use a node (by its id) for no new calls from now on, or use it again."""
-        (await self._desk()).drain_node(node, on=on)
-
     async def drain(self, on: bool) -> None:  # noqa: FBT001 - an actor's method
         """Take no new calls from now on, or take them again."""
         (await self._desk()).drain(on=on)
+
+    async def drain_node(self, node: str) -> bool:
+        """Have a node end with its last call; False where there is no such node, or Ray does not answer."""
+        return await (await self._desk()).drain_node(node)
 
     async def authenticate(self, key_sha256_hex: str) -> Principal | None:
         """Whose API key this is."""

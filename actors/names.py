@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
 import ray.exceptions
-from ray._private import ray_constants, state
+from ray._private import ray_constants
 from ray.util import list_named_actors
 
 from cluster.kube import CALL_SLOT, CALLS_ROLE, CONTROL, ROLE_LABEL
@@ -30,12 +29,13 @@ BUDGET_POOL = "budget-pool"
 RECORDS = "records"
 SLOT_PREFIX = "call-slot-"
 """Call actors are named by slot, never by call or number: a name is fixed at creation and shown on dashboards."""
-NODE_LABEL = "ray.io/node-id"
 LOOPBACK = ("127.0.0.1:", "localhost:")
 CONTROL_SHARE = 0.01
 """Of the head's `control` resource: it says where an actor belongs, not how much of it there is."""
 OFF_CALL_NODES = {ROLE_LABEL: f"!{CALLS_ROLE}"}
 """For what needs no resource and could land anywhere: a node without that label will do too."""
+NODE_ID_LABEL = "ray.io/node-id"
+"""Which Ray gives to every node."""
 
 UNREACHABLE = (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError, ray.exceptions.RaySystemError)
 """What a call to an actor raises when the actor, not the method, is at fault."""
@@ -100,10 +100,10 @@ def this_node() -> str:
     return ray.get_runtime_context().get_node_id()
 
 
-def create_call_actor(slot: str, settings: Settings, avoid_nodes: Collection[str] = ()) -> Any:
-    """Start a call actor on another node than those.
+def create_call_actor(slot: str, settings: Settings, avoid: frozenset[str] = frozenset()) -> Any:
+    """Start a call actor on any node but those. It outlives its creator, and holds one call slot.
 
-    It outlives its creator, has no restarts (a new process has no call), and holds one slot.
+    It has no restarts: a new process has no call.
     """
     from actors.call import CallActor
 
@@ -115,7 +115,7 @@ def create_call_actor(slot: str, settings: Settings, avoid_nodes: Collection[str
             lifetime="detached",
             num_cpus=0,
             resources=_if_declared(CALL_SLOT, 1),
-            label_selector={NODE_LABEL: f"!in({','.join(avoid_nodes)})"} if avoid_nodes else {},
+            label_selector=off_nodes(avoid),
             max_restarts=0,
             max_task_retries=0,
         )
@@ -123,18 +123,24 @@ def create_call_actor(slot: str, settings: Settings, avoid_nodes: Collection[str
     )
 
 
-def call_nodes() -> list[tuple[str, int, bool]]:
-    """Every node that lives and offers call slots: its id, how many, and whether the cluster drains it."""
-    # Serve asks the same way; Ray has no public one.
-    draining = state.state.get_draining_nodes()
-    found = ((node["NodeID"], int(node["Resources"].get(CALL_SLOT, 0))) for node in ray.nodes() if node["Alive"])
-    return [(node, slots, node in draining) for node, slots in found if slots]
+def off_nodes(avoid: frozenset[str]) -> dict[str, str] | None:
+    """The label selector that keeps an actor off nodes, by their ids; None where there are none to keep off."""
+    return {NODE_ID_LABEL: f"!in({', '.join(sorted(avoid))})"} if avoid else None
 
 
 def find_call_actors() -> dict[str, Any]:
     """The handles of every call actor that lives, by slot."""
     names = [n["name"] for n in list_named_actors(all_namespaces=True) if n["namespace"] == NAMESPACE]
     return {n: ray.get_actor(n, namespace=NAMESPACE) for n in names if n.startswith(SLOT_PREFIX)}
+
+
+def actor_id(slot: str) -> str | None:
+    """The id by which Ray knows a call actor, in hex; None where there is none of that name."""
+    try:
+        found: str = ray.get_actor(slot, namespace=NAMESPACE)._actor_id.hex()  # noqa: SLF001 - Ray has no other way
+    except ValueError:
+        return None
+    return found
 
 
 def kill(handle: Any) -> None:

@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cluster.messages import CallEvent, CallRecord, CallRequest
+    from cluster.messages import CallEvent, CallQuery, CallRecord, CallRequest
     from cluster.records.history import History
     from cluster.settings import Settings
 
@@ -39,20 +39,17 @@ class Records:
         """One call as JSON, or None if this tenant (None: all) has no such call."""
         return await (await self._history()).call(call_id, tenant, full_numbers=full_numbers)
 
-    async def calls(
-        self,
-        tenant: str | None,
-        state: str | None = None,
-        limit: int = 50,
-        before: str | None = None,
-        full_numbers: bool = False,  # noqa: FBT001, FBT002 an actor's method
-    ) -> list[dict[str, Any]]:
-        """Calls as JSON, newest first; `state` is `live`, `ended` or None, `before` the id of the last one seen."""
-        return await (await self._history()).calls(tenant, state, limit, before, full_numbers=full_numbers)
+    async def calls(self, tenant: str | None, query: CallQuery, full_numbers: bool = False) -> list[dict[str, Any]]:  # noqa: FBT001, FBT002 an actor's method
+        """A tenant's calls as JSON, or (None) everybody's, newest first."""
+        return await (await self._history()).calls(tenant, query, full_numbers=full_numbers)
 
     async def events(self, call_id: str, after: int, timeout_s: float) -> list[tuple[int, dict[str, Any]]]:
         """A call's events numbered higher than `after`; waits up to `timeout_s` for the first."""
         return await (await self._history()).events(call_id, after, timeout_s)
+
+    async def standings(self, version: int) -> list[dict[str, Any]]:
+        """How each live call stands that has changed after `version`: its leg, its newest words, its line."""
+        return (await self._history()).standings(version)
 
     async def webhook_seen(self, event_id: str) -> bool:
         """True the first time this webhook is seen."""

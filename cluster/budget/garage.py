@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
+from cluster.budget.fleet import Fleet
 from cluster.budget.pool import Effect, Loan, Pool, Prepare, Retire, StartActor
 from cluster.budget.ports import ActorLost, CallActorPort, CallActors
 from cluster.budget.providers import Providers
@@ -31,8 +32,6 @@ PREPARE_MARGIN_S: Final = 10.0
 """Beyond the time limit that an actor itself has for setting up a Live session."""
 CHECK_EVERY_S: Final = 5.0
 """How often parked sessions are looked at: one that the other side closed is not warm."""
-LOOK_EVERY_S: Final = 2.0
-"""How often the nodes are looked at: one that drains lives on for as long as an actor waits there."""
 
 
 class Garage:
@@ -62,7 +61,6 @@ class Garage:
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._tasks = TaskSet()
         self._next_check = 0.0
-        self._next_look = 0.0
         self.failed_setups = 0
         self.lost_actors = 0
 
@@ -72,14 +70,19 @@ class Garage:
         unserved = {profile for profile, model in self._models.items() if self._providers.wait_s(model)}
         for effect in self._pool.plan(now, unserved):
             self._begin(effect)
-        if now >= self._next_look:
-            self._next_look = now + LOOK_EVERY_S
-            self._tasks.spawn("look at the nodes", self._look())
         if now >= self._next_check:
             self._next_check = now + CHECK_EVERY_S
             for slot in self._pool.slots():
                 if slot.state is SlotState.PARKED:
                     self._tasks.spawn("check of a parked actor", self._check(slot))
+
+    def leave(self, nodes: frozenset[str]) -> None:
+        """Have no actor on these nodes but those that are lent."""
+        self._pool.leaving = nodes
+
+    def slots(self) -> tuple[Slot, ...]:
+        """Every call actor there is."""
+        return self._pool.slots()
 
     def lend(self, profile: str, avoid_node: str = "") -> Loan | None:
         """Take an actor for a call of that profile, on any node but that one; None where every one is taken."""
@@ -92,18 +95,13 @@ class Garage:
         """So many Live sessions may be open at once, those of calls included; parked ones beyond that are closed."""
         self._pool.max_sessions = most
 
-    def drain_node(self, node: str, *, on: bool) -> None:
-        """Lend nothing of that node from now on and have nothing wait there, or use it again. Its calls go on."""
-        self._pool.drain_node(node, on=on)
-        self.tick()
+    def standing(self, fleet: Fleet) -> dict[str, Any]:
+        """How the pool stands on those nodes, by profile and by node, as JSON."""
+        return standing(self._pool, fleet, self._now())
 
-    def headroom(self) -> int:
-        """How many call slots the cluster should offer in all."""
-        return self._pool.headroom()
-
-    def standing(self) -> dict[str, Any]:
-        """How the pool stands, by profile and by node, as JSON."""
-        return standing(self._pool, self._now())
+    def wanted(self) -> int:
+        """How many actors should be parked in all."""
+        return sum(self._pool.targets.values())
 
     async def actor(self, slot: str) -> CallActorPort:
         """The lent actor, once it is up and free to begin. Raises `ActorLost`."""
@@ -153,7 +151,7 @@ class Garage:
     def _begin(self, effect: Effect, avoid_node: str = "") -> None:
         match effect:
             case StartActor(slot):
-                avoid = self._pool.avoided | {avoid_node} - {""}
+                avoid = self._pool.leaving | {avoid_node} - {""}
                 self._track(slot, "start of an actor", self._start(slot, avoid))
             case Prepare(slot, profile):
                 self._providers.ask(self._models[profile])
@@ -166,10 +164,10 @@ class Garage:
         self._under_way[slot] = task
         task.add_done_callback(lambda done: self._under_way.pop(slot) if self._under_way.get(slot) is done else None)
 
-    async def _start(self, slot: str, avoid_nodes: Collection[str]) -> None:
+    async def _start(self, slot: str, avoid: frozenset[str]) -> None:
         try:
             async with asyncio.timeout(START_WITHIN_S):
-                self._actors[slot] = await self._source.create(slot, avoid_nodes)
+                self._actors[slot] = await self._source.create(slot, avoid)
                 status = await self._actors[slot].status()
         except (ActorLost, TimeoutError):
             self.drop(slot)
@@ -199,9 +197,6 @@ class Garage:
             self._providers.failed([fault])
         elif prepared.model:
             self._providers.succeeded(prepared.model)
-
-    async def _look(self) -> None:
-        self._pool.nodes = tuple(await self._source.nodes())
 
     async def _check(self, slot: Slot) -> None:
         parked_since = slot.since

@@ -4,7 +4,7 @@ Rules of this file:
 1. A slot's states and what moves it stand in `SLOT`; an event that is not there raises and changes nothing.
 2. `plan(now)` says what has to be done and notes it as begun; whoever does it reports back with `handle`.
 3. A lent slot is never touched, and lent and waiting slots together never pass `max_actors`.
-   Calls go first: a limit of sessions or a node that should go bounds what is parked, never what is lent.
+   Calls go first: a limit of sessions bounds what is parked, never what is lent.
 4. What fails is tried again ever later, so that an endpoint that is down is not hammered. `now` is monotonic seconds.
 """
 
@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from cluster.budget.forecast import Forecast, share
-from cluster.budget.placement import Node, headroom, leaving
 from cluster.budget.slots import READINESS, SLOT, Slot, SlotEvent, SlotState
 from cluster.machine import step
 
@@ -107,16 +106,13 @@ class Pool:
         self._start_backoff = _Backoff()
         self._session_backoff: defaultdict[str, _Backoff] = defaultdict(_Backoff)
         self._next_birth = float("-inf")
-        self._drained: set[str] = set()
         self.forecast = Forecast()
-        self.nodes: tuple[Node, ...] = ()
-        """Those that offer call slots, where that is known."""
         self.max_sessions: int | None = None
         """So many Live sessions may be open at once, those of calls included; None: as many as there are actors."""
         self.targets: dict[str, int] = dict(rules.baseline)
         """How many each profile is to have parked, as of the last plan."""
-        self.avoided: frozenset[str] = frozenset()
-        """Nodes on which no new actor should come up, as of the last plan."""
+        self.leaving: frozenset[str] = frozenset()
+        """No actor of these nodes is lent any more; those that wait there are retired, and others wait elsewhere."""
         self.lent: Counter[tuple[str, bool]] = Counter()
         """How many times an actor was given to a call of a profile, and whether a parked one was there."""
 
@@ -131,18 +127,14 @@ class Pool:
         """Take over an actor of an earlier pool as it is."""
         self._slots[slot.name] = slot
 
-    def drain_node(self, node: str, *, on: bool) -> None:
-        """No new calls on that node from now on, and nothing waits there; or it is like the others again."""
-        (self._drained.add if on else self._drained.discard)(node)
-
     def lend(self, profile: str, now: float, *, avoid_node: str = "") -> Loan | None:
         """Give the best actor there is to a call: a parked one, else the one that will be ready soonest.
 
         None on `avoid_node` is given, where another one of the call's processes may be lost with its node.
         """
-        barred = self.closed_nodes() | {avoid_node} - {""}
-        waiting = [s for s in self._slots.values() if s.state in READINESS and s.node not in barred]
-        if not waiting and (self._room() <= 0 or not self._has_place(barred)):
+        avoided = self.leaving | {avoid_node} - {""}
+        waiting = [s for s in self._slots.values() if s.state in READINESS and s.node not in avoided]
+        if not waiting and self._room() <= 0:
             return None
         if self._is_full():
             # It takes over a session, or the place of one.
@@ -211,15 +203,6 @@ class Pool:
         self._aim(now)
         return [*self._retirements(now), *self._births(now, unserved), *self._starts(now)]
 
-    def headroom(self) -> int:
-        """How many call slots the cluster should offer in all."""
-        lent = len(self._in(SlotState.LENT))
-        return headroom(lent=lent, parked=sum(self.targets.values()), most=self.rules.max_actors)
-
-    def closed_nodes(self) -> set[str]:
-        """The nodes that drain, by our order or by the cluster's."""
-        return self._drained | {node.name for node in self.nodes if node.draining}
-
     def with_session(self) -> list[Slot]:
         """The actors that hold a Live session, or are about to."""
         return [slot for slot in self._slots.values() if slot.state in _WITH_SESSION or slot.state is SlotState.LENT]
@@ -229,27 +212,24 @@ class Pool:
         return Counter(slot.profile for slot in self._slots.values() if slot.state in _WITH_SESSION)
 
     def _aim(self, now: float) -> None:
-        """Decide how many to have parked, and which nodes to leave."""
+        """Decide how many to have parked."""
         lent = len(self._in(SlotState.LENT))
         room = len(self._slots) - lent + self._room()
         if self.max_sessions is not None:
             room = min(room, self.max_sessions - lent)
         self.targets = share(self.rules.baseline, self.forecast.wanted(self.rules.baseline, now), max(0, room))
-        lent_by_node, others = self._by_node(SlotState.LENT), self._by_node(*READINESS)
-        self.avoided = frozenset(leaving(self.nodes, lent_by_node, others, self.headroom()) | self._drained)
 
     def _retirements(self, now: float) -> list[Effect]:
-        """The worn, the superfluous and the misplaced. Of the parked one at a time, and never while another starts."""
+        """The superfluous, those on nodes that go, and the worn: of these one at a time, never while another starts."""
         lent = self._by_node(SlotState.LENT)
         idle = sorted(self._in(SlotState.IDLE), key=lambda s: lent[s.node])
         parked = self._in(SlotState.PARKED)
         spare = len(idle) - self._needed()
         unused = [s for s in idle if now - s.since >= self.rules.idle_kept_s][: max(0, spare)]
-        gone = [s for s in idle if s in unused or self._must_go(s, now)]
-        closed = self.closed_nodes()
-        gone += [s for s in parked if s.node in closed]
+        gone = [s for s in idle if s in unused or self._worn(s, now)]
+        gone += [s for s in (*idle, *parked) if s.node in self.leaving and s not in gone]
         if not self._in(SlotState.STARTING):
-            gone += [s for s in parked if s not in gone and self._must_go(s, now)][:1]
+            gone += [s for s in parked if self._worn(s, now) and s not in gone][:1]
         for slot in gone:
             self._move(slot, SlotEvent.RETIRE, now)
         if self.max_sessions is not None:
@@ -289,7 +269,7 @@ class Pool:
         starting = len(self._in(SlotState.STARTING))
         needed = self._needed() - len(self._in(SlotState.IDLE)) - starting
         room = min(self._room(), self.rules.max_starting - starting)
-        if now < self._start_backoff.not_before or not self._has_place(self.closed_nodes()):
+        if now < self._start_backoff.not_before:
             return []
         return [StartActor(self._new(now).name) for _ in range(min(needed, room))]
 
@@ -302,10 +282,6 @@ class Pool:
         each = fmean(weighed) if weighed else ACTOR_MB
         used = sum(weighed) + each * (len(self._slots) - len(weighed))
         return min(room, int((self.rules.memory_mb - used) // each))
-
-    def _has_place(self, barred: Container[str]) -> bool:
-        """There is a node for another actor, as far as the nodes are known."""
-        return not self.nodes or any(node.name not in barred for node in self.nodes)
 
     def _is_full(self) -> bool:
         """As many Live sessions are open as may be."""
@@ -333,9 +309,6 @@ class Pool:
     def _needed(self) -> int:
         return sum(lacking for lacking in self._missing().values() if lacking > 0)
 
-    def _must_go(self, slot: Slot, now: float) -> bool:
-        return slot.node in self.avoided or self._worn(slot, now)
-
     def _worn(self, slot: Slot, now: float) -> bool:
         rules = self.rules
         grown_mb = 0.0 if slot.first_mb is None else slot.memory_mb - slot.first_mb
@@ -345,8 +318,8 @@ class Pool:
             or grown_mb > rules.actor_max_growth_mb
         )
 
-    def _in(self, state: SlotState) -> list[Slot]:
-        return [slot for slot in self._slots.values() if slot.state is state]
+    def _in(self, *states: SlotState) -> list[Slot]:
+        return [slot for slot in self._slots.values() if slot.state in states]
 
     def _new(self, now: float) -> Slot:
         name = next(self._names)

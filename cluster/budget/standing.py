@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from cluster.budget.placement import Node
+from cluster.budget.fleet import Fleet
 from cluster.budget.pool import Pool
-from cluster.budget.slots import READINESS, Slot, SlotState
+from cluster.budget.slots import READINESS, SlotState
 
 
-def standing(pool: Pool, now: float) -> dict[str, Any]:
-    """By profile, by node, and what bounds it, as JSON. `now` is monotonic seconds."""
+def standing(pool: Pool, fleet: Fleet, now: float) -> dict[str, Any]:
+    """By profile, by node as last seen, and what bounds it, as JSON. `now` is monotonic seconds."""
     slots, rules = pool.slots(), pool.rules
     return {
         "profiles": [_profile(pool, profile, now) for profile in pool.targets],
-        "nodes": _nodes(pool, slots),
+        "nodes": _nodes(pool, fleet),
         "start_s": round(pool.forecast.start_s, 2),
-        "headroom": pool.headroom(),
         "actors": {"now": len(slots), "most": rules.max_actors},
         "sessions": {"now": len(pool.with_session()), "most": pool.max_sessions},
         "memory_mb": {"now": round(sum(slot.memory_mb for slot in slots)), "most": rules.memory_mb},
@@ -56,19 +55,17 @@ def _profile(pool: Pool, profile: str, now: float) -> dict[str, Any]:
     }
 
 
-def _nodes(pool: Pool, slots: tuple[Slot, ...]) -> list[dict[str, Any]]:
-    known = {node.name: node for node in pool.nodes}
-    lent = Counter(slot.node for slot in slots if slot.state is SlotState.LENT)
-    waiting = Counter(slot.node for slot in slots if slot.state in READINESS)
-    closed = pool.closed_nodes()
+def _nodes(pool: Pool, fleet: Fleet) -> list[dict[str, Any]]:
+    lent = Counter(slot.node for slot in pool.slots() if slot.state is SlotState.LENT)
+    waiting = Counter(slot.node for slot in pool.slots() if slot.state in READINESS)
     return [
         {
-            "node": name,
-            "call_slots": known.get(name, Node(name, lent[name] + waiting[name])).call_slots,
-            "live": lent[name],
-            "waiting": waiting[name],
-            "draining": name in closed,
-            "leaving": name in pool.avoided,
+            "node": node,
+            "call_slots": fleet.slots.get(node),
+            "live": lent[node],
+            "waiting": waiting[node],
+            "draining": node in fleet.draining,
+            "leaving": node in pool.leaving,
         }
-        for name in sorted({*known, *lent, *waiting} - {""})
+        for node in sorted({*fleet.slots, *lent, *waiting} - {""})
     ]

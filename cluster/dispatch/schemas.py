@@ -84,6 +84,28 @@ class CallList(Answer):
     next_before: str | None = Field(description="Send as `before` to get the older ones; null if there are none")
 
 
+class BudgetStanding(Answer):
+    """One budget in one of its windows."""
+
+    scope: str = Field(description="`tenant`, `campaign` or `profile`")
+    name: str
+    window: str = Field(description="`day`, `month` or `total`")
+    time_zone: str = Field(description="Whose midnights begin the days and months")
+    begins_at: float | None = Field(description="UTC seconds; null for `total`")
+    ends_at: float | None
+    cap_usd_micros: int
+    spent_usd_micros: int = Field(description="By calls that have ended")
+    held_usd_micros: int = Field(description="For calls that run")
+    free_usd_micros: int
+    mode: str = Field(description="`open`, `concise`, `priority` or `used-up`")
+
+
+class BudgetList(Answer):
+    """How every budget stands."""
+
+    budgets: list[BudgetStanding]
+
+
 class QueuedCall(Waiting):
     """A call that can't start yet."""
 
@@ -121,11 +143,11 @@ class PoolNode(Answer):
     """A node that call actors run on."""
 
     node: str = Field(description="Ray's id of it")
-    call_slots: int
+    call_slots: int | None = Field(description="null: the node is gone, or was not seen yet")
     live: int
     waiting: int
-    draining: bool = Field(description="It takes no more calls")
-    leaving: bool = Field(description="It drains or is not needed: nothing is parked there any more")
+    draining: bool = Field(description="It ends with its last call")
+    leaving: bool = Field(description="It drains or is not needed: nothing is parked there, and no call begins")
 
 
 class Use(Answer):
@@ -141,7 +163,6 @@ class PoolView(Answer):
     profiles: list[PooledProfile]
     nodes: list[PoolNode]
     start_s: float = Field(description="From asking for a new actor until it is parked, on average")
-    headroom: int = Field(description="Call slots that the cluster should offer: live, parked and some to spare")
     actors: Use
     sessions: Use = Field(
         description="Live sessions, those of calls included; `most` is the policy's `gemini_sessions`"

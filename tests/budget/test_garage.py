@@ -9,7 +9,6 @@ import pytest
 
 from cluster.budget.breaker import BreakerRules
 from cluster.budget.garage import Garage
-from cluster.budget.placement import Node
 from cluster.budget.pool import Pool
 from cluster.budget.ports import ActorLost
 from cluster.budget.providers import Providers
@@ -57,7 +56,8 @@ class Yard:
     @property
     def parked(self) -> int:
         """How many are parked for the receptionist."""
-        return self.garage.statistics()["parked_by_profile"]["receptionist"]
+        parked: int = self.garage.statistics()["parked_by_profile"]["receptionist"]
+        return parked
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ async def test_a_set_up_that_was_not_needed_tells_nothing_of_the_provider(yard: 
 
 async def test_a_call_whose_node_is_suspect_gets_an_actor_elsewhere(yard: Yard) -> None:
     """A parked one of another node; where there is none, a new process."""
-    yard.actors.places = cycle(("left", "right"))
+    yard.actors.nodes = cycle(("left", "right"))
     await yard.fill()
     on_the_right = {slot for slot, actor in yard.actors.alive.items() if actor.node == "right"}
     loan = yard.garage.lend("receptionist", avoid_node="left")
@@ -247,32 +247,13 @@ async def test_a_call_whose_node_is_suspect_gets_an_actor_elsewhere(yard: Yard) 
     assert loan.start
 
 
-async def test_a_node_that_drains_is_left_and_avoided(yard: Yard) -> None:
-    """By the cluster's own word, or by an order; its parked actors end, and new ones come up elsewhere."""
-    yard.actors.places = cycle(("left", "right", "right"))
-    await yard.fill()
-    (left,) = (slot for slot, actor in yard.actors.alive.items() if actor.node == "left")
-    yard.actors.cluster = (Node("left", 4, draining=True), Node("right", 4))
-    await yard.pass_time(3.0)
-    await yard.until(lambda: yard.actors.killed == [left] and yard.parked == 2)
-    assert yard.actors.avoided["call-slot-3"] == {"left"}
-    yard.actors.cluster = (Node("left", 4), Node("right", 4))
-    await yard.pass_time(3.0)
-    await yard.until(lambda: not yard.pool.closed_nodes())
-    yard.actors.places = cycle(("left",))
-    yard.garage.drain_node("right", on=True)
-    await yard.until(lambda: len(yard.actors.killed) == 3 and yard.parked == 2)
-    assert {actor.node for actor in yard.actors.alive.values()} == {"left"}
-    assert yard.garage.headroom() == 4
-    assert [node["leaving"] for node in yard.garage.standing()["nodes"]] == [False, True]
-
-
 async def test_a_new_process_for_a_call_comes_up_on_another_node_than_the_suspect_one(yard: Yard) -> None:
     """Even if the cluster would place it there."""
-    loan = yard.garage.lend("receptionist", avoid_node="left")
+    await yard.fill()
+    loan = yard.garage.lend("receptionist", avoid_node="node")
     assert loan is not None
     await yard.garage.actor(loan.slot)
-    assert yard.actors.avoided[loan.slot] == {"left"}
+    assert yard.actors.avoided == {"node"}
     statistics = yard.garage.statistics()
     assert statistics["lent_by_profile"] == {("receptionist", "cold"): 1}
     assert statistics["wanted_by_profile"] == {"receptionist": 2}

@@ -7,7 +7,7 @@ from itertools import count, pairwise, product
 
 import pytest
 
-from cluster.budget.placement import Node
+from cluster.budget.fleet import Fleet
 from cluster.budget.pool import Effect, Loan, Pool, PoolRules, Prepare, Retire, StartActor
 from cluster.budget.slots import SLOT, Slot, SlotEvent, SlotState
 from cluster.budget.standing import standing
@@ -377,47 +377,6 @@ def test_of_two_parked_actors_the_one_beside_other_calls_is_lent() -> None:
     assert pool.lend("reception", 2.0) == Loan("fresh", warm=True, start=False)
 
 
-def test_parked_actors_move_from_a_node_that_is_not_needed_one_at_a_time() -> None:
-    """To the node that has a call; whoever waits there stays until another one is up elsewhere."""
-    pool = a_pool(8)
-    pool.nodes = (Node("busy", 8), Node("idle", 8))
-    on_nodes(pool, "idle", "idle")
-    on_nodes(pool, "busy", state=SlotState.LENT)
-    assert pool.plan(1.0) == [Retire("idle0"), StartActor("a1")]
-    assert pool.avoided == {"idle"}
-    assert pool.plan(1.0) == []
-    pool.handle("a1", SlotEvent.STARTED, 2.0, node="busy")
-    assert pool.plan(2.0) == [Retire("idle1"), Prepare("a1", "reception"), StartActor("a2")]
-
-
-def test_a_node_that_drains_is_left_at_once_and_lends_nothing() -> None:
-    """Its call goes on and comes back to no work; when the node is used again all is as before."""
-    pool = a_pool(8)
-    pool.nodes = (Node("going", 4), Node("staying", 4))
-    on_nodes(pool, "going", "going", "staying")
-    on_nodes(pool, "going", state=SlotState.LENT, profile="sales")
-    pool.drain_node("going", on=True)
-    assert pool.lend("reception", 1.0) == Loan("staying2", warm=True, start=False)
-    assert pool.lend("reception", 1.0) == Loan("a1", warm=False, start=True)
-    assert set(pool.plan(1.0)) == {Retire("going1"), StartActor("a2"), StartActor("a3")}
-    assert pool.avoided == {"going"}
-    pool.handle("going0", SlotEvent.RETURN, 2.0)
-    assert Retire("going0") in pool.plan(2.0)
-    pool.drain_node("going", on=False)
-    pool.plan(3.0)
-    assert pool.avoided == set()
-
-
-def test_nothing_starts_where_every_node_drains() -> None:
-    """A new process would have no place; what is there already may still be lent elsewhere, so nothing is."""
-    pool = a_pool(8)
-    pool.nodes = (Node("last", 8, draining=True),)
-    assert pool.plan(0.0) == []
-    assert pool.lend("reception", 0.0) is None
-    pool.nodes = (Node("left", 8), Node("right", 8))
-    assert pool.lend("reception", 0.0, avoid_node="left") == Loan("a1", warm=False, start=True)
-
-
 def test_at_the_limit_of_sessions_a_call_takes_over_another_profiles() -> None:
     """And not the process without one, nor a new one."""
     pool = a_pool(8, baseline={"reception": 1, "sales": 1})
@@ -459,7 +418,6 @@ def test_memory_bounds_how_many_processes_there_are() -> None:
         pool.handle(f"a{number}", SlotEvent.PREPARED, 2.0 + number, memory_mb=99.0)
     pool.plan(9.0)
     assert len(pool.slots()) == 5
-    assert pool.headroom() == 5 + 2
 
 
 def test_how_long_actors_take_is_learned_from_those_that_were_started_ahead() -> None:
@@ -479,12 +437,11 @@ def test_how_long_actors_take_is_learned_from_those_that_were_started_ahead() ->
 def test_how_the_pool_stands() -> None:
     """By profile, by node, and what bounds it."""
     pool = a_pool(6, memory_mb=900)
-    pool.nodes = (Node("n", 4), Node("empty", 4))
     on_nodes(pool, "n", "n", "elsewhere")
     pool.lend("reception", 1.0)
     pool.lend("sales", 1.0)
     pool.plan(1.0)
-    shown = standing(pool, 1.0)
+    shown = standing(pool, Fleet({"n": 4, "empty": 4}), 1.0)
     assert shown["profiles"] == [
         {
             "profile": "reception",
@@ -509,10 +466,9 @@ def test_how_the_pool_stands() -> None:
     ]
     nodes = {node.pop("node"): node for node in shown["nodes"]}
     assert sum(node["live"] for node in nodes.values()) == 2
-    assert nodes["elsewhere"]["call_slots"] == 1
+    assert nodes["elsewhere"]["call_slots"] is None
     assert nodes["empty"] == {"call_slots": 4, "live": 0, "waiting": 0, "draining": False, "leaving": False}
     assert shown["actors"] == {"now": 5, "most": 6}
     assert shown["sessions"] == {"now": 3, "most": None}
     assert shown["memory_mb"] == {"now": 0, "most": 900}
-    assert shown["headroom"] == 6
     assert shown["start_s"] == 5.0
