@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+from actors.campaign_cli import campaigns
 from cluster import cli
 from cluster.cli import AsJson, app
 from cluster.doctor import Check
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from cluster.settings import Settings
 
 CLUSTER_ANSWERS_WITHIN_S = 8.0
+
+app.add_typer(campaigns, name="campaign")
 
 
 @app.command()

@@ -81,12 +81,12 @@ def call(
     with _client(url) as api:
         accepted = api.create_call(body, idempotency_key)
         if not wait:
-            _print(accepted, f"{accepted['call_id']}  {accepted['state']}", as_json=as_json)
+            show(accepted, f"{accepted['call_id']}  {accepted['state']}", as_json=as_json)
             return
         for event in api.events(accepted["call_id"]):
-            _print(event, _progress(event), as_json=as_json)
+            show(event, _progress(event), as_json=as_json)
         ended = api.call(accepted["call_id"])
-    _print(ended, _calls_table([ended]), as_json=as_json)
+    show(ended, _calls_table([ended]), as_json=as_json)
     if (ended.get("outcome") or {}).get("result") != "success":
         raise typer.Exit(1)
 
@@ -104,10 +104,10 @@ def calls(
     with _client(url) as api:
         if call_id is None:
             found = api.calls(state, limit)
-            _print({"calls": found}, _calls_table(found), as_json=as_json)
+            show({"calls": found}, _calls_table(found), as_json=as_json)
             return
         one = api.call(call_id)
-    _print(one, _calls_table([one]), as_json=as_json)
+    show(one, _calls_table([one]), as_json=as_json)
     if not as_json:
         for line in one["transcript"]:
             _console().print(_progress(line | {"kind": "line"}), markup=False)
@@ -119,7 +119,7 @@ def hangup(call_id: CallId, *, url: Url = None, as_json: AsJson = False) -> None
     """End a call now."""
     with _client(url) as api:
         answer = api.hang_up(call_id)
-    _print(answer, f"{answer['call_id']}  {answer['state']}", as_json=as_json)
+    show(answer, f"{answer['call_id']}  {answer['state']}", as_json=as_json)
 
 
 @app.command()
@@ -129,7 +129,7 @@ def settings(*, as_json: AsJson = False) -> None:
     table = _table("variable", "default", "meaning")
     for row in rows:
         table.add_row(*row)
-    _print([row._asdict() for row in rows], table, as_json=as_json)
+    show([row._asdict() for row in rows], table, as_json=as_json)
 
 
 @app.command()
@@ -152,7 +152,7 @@ def create(
         key = create_key(_database(), tenant, scope or ["calls"])
     except KeyScopeError as error:
         raise InputError(str(error)) from None
-    _print({"key": key, "tenant": tenant, "scopes": scope or ["calls"]}, key, as_json=as_json)
+    show({"key": key, "tenant": tenant, "scopes": scope or ["calls"]}, key, as_json=as_json)
 
 
 @keys.command("list")
@@ -173,7 +173,7 @@ def list_(*, as_json: AsJson = False) -> None:
     table = _table("key", "tenant", "scopes", "created", "revoked")
     for row in rows:
         table.add_row(row["key_id"], row["tenant"], " ".join(row["scopes"]), row["created_at"], row["revoked_at"])
-    _print({"keys": rows}, table, as_json=as_json)
+    show({"keys": rows}, table, as_json=as_json)
 
 
 @keys.command()
@@ -194,7 +194,7 @@ def show_checks(found: Sequence[Check], *, as_json: bool) -> None:
     for check in found:
         sign = {True: "ok", False: "FAILS", None: "-"}[check.ok]
         table.add_row(sign, check.name, check.detail, "" if check.ok else check.fix)
-    _print([asdict(check) for check in found], table, as_json=as_json)
+    show([asdict(check) for check in found], table, as_json=as_json)
 
 
 def _database() -> Any:
@@ -229,7 +229,7 @@ def _console() -> Console:
     return Console(highlight=False, soft_wrap=True, emoji=False)
 
 
-def _print(value: Any, shown: Any, *, as_json: bool) -> None:
+def show(value: Any, shown: Any, *, as_json: bool) -> None:
     """One JSON document a line for programs, what a person wants to see otherwise; None shows nothing."""
     if as_json:
         _console().print(json.dumps(value, ensure_ascii=False), markup=False)

@@ -5,6 +5,7 @@
         SettingsError          an environment variable
         ProfileError           a profile file
         ModelError             the table of models
+        CampaignError          a campaign's file; ContactsError, what it calls
 
 An error holds no personal data and no credential: its text reaches logs and screens.
 """

@@ -302,6 +302,11 @@ def database_url(environ: Mapping[str, str] | None = None) -> str:
     return (_derived_defaults(given) | given)["DATABASE_URL"]
 
 
+def profiles_dir(environ: Mapping[str, str] | None = None) -> Path:
+    """Where the profiles are, for a command that needs nothing else."""
+    return Path(_given(environ).get("RINGMASTER_PROFILES_DIR", EXAMPLES)).expanduser()
+
+
 def load_client_settings(environ: Mapping[str, str] | None = None) -> ClientSettings:
     """What the command line needs. Raises `SettingsError`."""
     return _read(ClientSettings, _given(environ))
