@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.ports import RayCallActors, RayHistory
 from cluster.budget.desk import Desk
+from cluster.budget.policy import NO_POLICY, Policy, load_policy
 from cluster.budget.rules import desk_rules
 from cluster.dispatch.rooms import LivekitRooms
 from cluster.keys import KeyRing, Principal
@@ -75,7 +76,7 @@ class BudgetPool:
     async def _open(self) -> tuple[Desk, KeyRing]:
         async with self._opening:
             if self._opened is None:
-                engine, profiles = await asyncio.to_thread(self._read)
+                engine, profiles, policy = await asyncio.to_thread(self._read)
                 async with AsyncExitStack() as opened:
                     livekit = self._settings.livekit
                     rooms = LivekitRooms(livekit.url, livekit.api_key, livekit.api_secret.get_secret_value())
@@ -87,6 +88,7 @@ class BudgetPool:
                         actors=RayCallActors(self._settings),
                         history=RayHistory(),
                         close_room=rooms.delete,
+                        policy=policy,
                     )
                     opened.push_async_callback(desk.close)
                     await desk.open()
@@ -94,7 +96,9 @@ class BudgetPool:
                 self._opened = desk, KeyRing(engine)
             return self._opened
 
-    def _read(self) -> tuple[Engine, Mapping[str, Profile]]:
+    def _read(self) -> tuple[Engine, Mapping[str, Profile], Policy]:
         engine = open_engine(self._settings.database_url, fsync=True)
         upgrade(engine)
-        return engine, load_profiles(self._settings.profiles_dir, load_models())
+        file = self._settings.policy_file
+        policy = NO_POLICY if file is None else load_policy(file)
+        return engine, load_profiles(self._settings.profiles_dir, load_models()), policy

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -35,6 +36,8 @@ app = typer.Typer(
 )
 keys = typer.Typer(help="API keys, straight in the database that DATABASE_URL names.", no_args_is_help=True)
 app.add_typer(keys, name="key")
+policies = typer.Typer(help="The operator's policy: who may call, how much, when.", no_args_is_help=True)
+app.add_typer(policies, name="policy")
 
 Url = Annotated[str | None, typer.Option("--url", help="Where the API is [RINGMASTER_URL].", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
@@ -186,6 +189,17 @@ def revoke(
     if not revoke_key(_database(), key_id):
         raise InputError(f"there is no key {key_id!r} in use; `ringmaster key list` shows those there are")
     _console().print(f"{key_id} is revoked")
+
+
+@policies.command("check")
+def check_policy(
+    file: Annotated[Path, typer.Argument(help="A YAML file, as RINGMASTER_POLICY_FILE.", show_default=False)],
+) -> None:
+    """Say whether a policy file is right; exits with 2 where it is not, with the line."""
+    from cluster.budget.policy import load_policy
+
+    load_policy(file)
+    _console().print(f"{file} is right")
 
 
 def show_checks(found: Sequence[Check], *, as_json: bool) -> None:

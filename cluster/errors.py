@@ -6,6 +6,7 @@
         ProfileError           a profile file
         ModelError             the table of models
         CampaignError          a campaign's file; ContactsError, what it calls
+        PolicyError            the operator's policy file
 
 An error holds no personal data and no credential: its text reaches logs and screens.
 """
@@ -31,3 +32,7 @@ class ProfileError(InputError):
 
 class ModelError(InputError):
     """The table of models is malformed; the message starts with `file:line:`."""
+
+
+class PolicyError(InputError):
+    """One or more problems in the policy file; each line of the message starts with `file:line:`."""

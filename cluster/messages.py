@@ -47,7 +47,9 @@ class CallRequest:
     campaign: str = ""
     """Its id, where the call belongs to one."""
     trunk: str = ""
-    """Id of the SIP trunk; empty where only LiveKit knows it."""
+    """LiveKit's id of the SIP trunk. Outbound: chosen by admission. Inbound: empty where only LiveKit knows it."""
+    calling_hours: str = ""
+    """When the callee may be dialled, see `cluster.telephony.hours`; empty: when the policy allows it."""
     priority: int = 0
     """Higher is served first."""
     max_duration_s: float | None = None

@@ -6,8 +6,10 @@ seen and repaired (the rule and the shape are livekit-sip's `Termination{Result,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class Result(StrEnum):
@@ -61,6 +63,14 @@ MAX_DURATION = Outcome(Result.POLICY, "max-duration")
 MAX_COST = Outcome(Result.POLICY, "max-cost")
 OVER_BUDGET = Outcome(Result.POLICY, "budget")
 OVER_CAPACITY = Outcome(Result.POLICY, "capacity")
+OVER_TENANT_CALLS = Outcome(Result.POLICY, "tenant-calls")
+OVER_CAMPAIGN_CALLS = Outcome(Result.POLICY, "campaign-calls")
+OVER_TRUNK_CALLS = Outcome(Result.POLICY, "trunk-calls")
+OVER_TRUNK_RATE = Outcome(Result.POLICY, "trunk-calls-per-second")
+OVER_SESSIONS = Outcome(Result.POLICY, "gemini-sessions")
+BLOCKED_NUMBER = Outcome(Result.POLICY, "blocked-number")
+OUTSIDE_HOURS = Outcome(Result.POLICY, "calling-hours")
+UNKNOWN_HOURS = Outcome(Result.POLICY, "calling-hours-unknown")
 DRAINING = Outcome(Result.POLICY, "draining")
 LIVE_UNREACHABLE = Outcome(Result.MODEL, "live-unreachable")
 LIVE_UNAVAILABLE = Outcome(Result.MODEL, "live-unavailable")
@@ -69,3 +79,20 @@ ROOM_UNREACHABLE = Outcome(Result.OURS, "room-unreachable")
 ACTOR_DIED = Outcome(Result.OURS, "actor-died")
 LEASE_LOST = Outcome(Result.OURS, "lease-lost")
 UNKNOWN = Outcome(Result.OURS, "unknown")
+
+WHY_NOT: Final[Mapping[Outcome, str]] = {
+    DRAINING: "The service takes no new calls at the moment, because it is being replaced.",
+    BLOCKED_NUMBER: "The policy blocks the number.",
+    OUTSIDE_HOURS: "It is outside the calling hours at the place that the number belongs to.",
+    UNKNOWN_HOURS: "There are calling hours, and the number does not tell in which time zone it is.",
+    MAX_COST: "The call's cost limit is too low to say anything.",
+    OVER_BUDGET: "A budget is used up, or running calls hold what is left of it.",
+    OVER_CAPACITY: "Every slot is taken, or those that are free are kept for inbound calls.",
+    OVER_TENANT_CALLS: "The tenant has as many calls as it may have at once.",
+    OVER_CAMPAIGN_CALLS: "The campaign has as many calls as it may have at once.",
+    OVER_TRUNK_CALLS: "The trunk has as many calls as it may have at once.",
+    OVER_SESSIONS: "Google allows the project no more Live sessions at once.",
+    OVER_TRUNK_RATE: "The trunk takes no more calls in this second.",
+    LIVE_UNAVAILABLE: "The model does not serve, so nobody is dialled.",
+}
+"""Why a call may not start, or not yet: every reason that admission has, in the order in which it looks."""

@@ -235,6 +235,9 @@ class Settings(_Group):
     machine needs nothing."""
     profiles_dir: Home = Field(default=EXAMPLES, validation_alias="RINGMASTER_PROFILES_DIR")
     """Folder of the profiles, one YAML file each. The examples that are shipped, until there are others."""
+    policy_file: Home | None = Field(default=None, validation_alias="RINGMASTER_POLICY_FILE")
+    """YAML file of limits on tenants, campaigns and trunks, of blocked numbers, calling hours and the queue. None:
+    nothing is limited but by these settings."""
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", validation_alias="RINGMASTER_LOG_LEVEL"
     )

@@ -199,6 +199,21 @@ def test_an_api_that_is_not_there_is_no_mistake_of_the_input(
     assert "no answer from http://127.0.0.1:9 (ConnectError)" in capsys.readouterr().err
 
 
+def test_a_policy_file_is_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Right, or one line on what is wrong and exit code 2."""
+    path = tmp_path / "policy.yaml"
+    path.write_text("inbound_reserve: 2")
+    assert CliRunner().invoke(app, ["policy", "check", str(path)]).output == f"{path} is right\n"
+    path.write_text("inbound_reserve: many")
+    monkeypatch.setattr("sys.argv", ["ringmaster", "policy", "check", str(path)])
+    with pytest.raises(SystemExit) as ended:
+        run(app)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path.name}/policy.yaml:1: inbound_reserve: ")
+
+
 def test_keys_are_made_listed_and_revoked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key is shown once; the list never holds its secret; a revoked key stays in the list."""
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/state/ringmaster.db")

@@ -44,6 +44,7 @@ DECIDING = (
     "cluster/budget/leases.py",
     "cluster/budget/pool.py",
     "cluster/budget/pricing.py",
+    "cluster/budget/rate.py",
     "cluster/campaign/contacts.py",
     "cluster/campaign/forecast.py",
     "cluster/campaign/hours.py",
@@ -52,6 +53,7 @@ DECIDING = (
     "cluster/dispatch/worker_protocol.py",
     "cluster/records/views.py",
     "cluster/telephony/dialling.py",
+    "cluster/telephony/hours.py",
     "cluster/telephony/masking.py",
     "cluster/telephony/numbers.py",
 )

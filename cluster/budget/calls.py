@@ -134,7 +134,7 @@ def fingerprint(request: CallRequest) -> str:
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
 
-_NOT_CHOSEN: Final = frozenset({"request_id", "call_id", "room", "identity"})
+_NOT_CHOSEN: Final = frozenset({"request_id", "call_id", "room", "identity", "trunk"})
 
 
 def request_to_json(request: CallRequest) -> Json:

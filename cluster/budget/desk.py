@@ -1,37 +1,30 @@
-"""The desk where calls are asked for: admission, renewals, and what is known of the live ones.
-
-Rules of this file:
-1. One message, one decision: between reading how things stand and reserving there is no await.
-2. An admission is durable before its call starts; a repeated request gets the answer it got before.
-3. Only an admission is remembered. A refusal began nothing, so the same request is looked at anew.
-"""
+"""The desk where calls are asked for: its parts put together, renewals, and what is known of the live ones."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import secrets
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import replace
+from datetime import date
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from cluster.budget import rows
-from cluster.budget.admission import Admit, Load, decide
-from cluster.budget.calls import OpenCall, fingerprint, terms_of
+from cluster.budget.calls import OpenCall, terms_of
+from cluster.budget.doorway import Doorway
 from cluster.budget.garage import START_WITHIN_S, Garage
 from cluster.budget.journal import Journal, JournalError
 from cluster.budget.leases import Lease, LeaseBook, LeaseState
+from cluster.budget.limits import Limits
+from cluster.budget.policy import NO_POLICY, Policy
 from cluster.budget.pool import Pool, SlotState
 from cluster.budget.pricing import rates_of
 from cluster.budget.providers import Providers
-from cluster.budget.rows import Answer
 from cluster.budget.serving import SYSTEM_CLOCK, Clock, Serving
-from cluster.messages import Admission, Admitted, CallRequest, Direction, Refused, Renewal, Verdict, Wait
-from cluster.outcome import OVER_CAPACITY, Outcome, Result
+from cluster.messages import Admission, CallRequest, Direction, Renewal, Verdict
 from cluster.telephony.masking import mask
 
 if TYPE_CHECKING:
@@ -43,18 +36,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-UNKNOWN_PROFILE: Final = Outcome(Result.POLICY, "unknown-profile")
-KEY_REUSED: Final = Outcome(Result.POLICY, "idempotency-key-reused")
-DATABASE_UNAVAILABLE: Final = Outcome(Result.OURS, "database-unavailable")
-DATABASE_RETRY_S: Final = 2.0
-SLOT_FREES_WITHIN_S: Final = 1.0
-"""A lost call's actor is being ended, and its place is free in a moment."""
-
 ANSWERS_KEPT_S: Final = 86_400.0
 TICK_S: Final = 0.25
 SWEEP_EVERY_S: Final = 600.0
-BEGIN_WITHIN_S: Final = 1.0
-"""How long an admission waits for the history to have it, so that whoever asked for the call finds it there."""
 
 
 class Desk:
@@ -70,6 +54,7 @@ class Desk:
         history: History,
         close_room: CloseRoom,
         clock: Clock = SYSTEM_CLOCK,
+        policy: Policy = NO_POLICY,
     ) -> None:
         """Must be made in the event loop that it is used in. `engine`'s database is at the newest migration."""
         self._rules = rules
@@ -79,14 +64,7 @@ class Desk:
         self._book = LeaseBook(ttl_s=rules.lease_ttl_s, start_within_s=START_WITHIN_S)
         self._journal = Journal(engine)
         self._providers = Providers(rules.breaker, clock.now)
-        self._garage = Garage(
-            Pool(rules.pool, _names("call-slot")),
-            actors,
-            clock.now,
-            providers=self._providers,
-            models={name: profile.model for name, profile in profiles.items()},
-            setup_timeout_s=rules.setup_timeout_s,
-        )
+        self._garage = self._new_garage(actors)
         self._serving = Serving(
             book=self._book,
             garage=self._garage,
@@ -98,15 +76,38 @@ class Desk:
             renew_every_s=rules.renew_every_s,
             lease_ttl_s=rules.lease_ttl_s,
         )
-        self._history = history
-        self._lease_ids = _names("lease")
-        self._answers: dict[tuple[str, str], Answer] = {}
-        self._confirming: dict[tuple[str, str], asyncio.Task[Answer | Wait]] = {}
-        self._draining = False
-        self._admitted = {"warm": 0, "cold": 0}
-        self._turned_away: Counter[str] = Counter()
+        self._limits = Limits(
+            rules=rules,
+            policy=policy,
+            book=self._book,
+            garage=self._garage,
+            providers=self._providers,
+            clock=clock,
+        )
+        self._doorway = Doorway(
+            limits=self._limits,
+            profiles=profiles,
+            book=self._book,
+            garage=self._garage,
+            serving=self._serving,
+            journal=self._journal,
+            history=history,
+            providers=self._providers,
+            clock=clock,
+            lease_ids=_names("lease"),
+        )
         self._ticking: asyncio.Task[None] | None = None
         self._next_sweep = 0.0
+
+    def _new_garage(self, actors: CallActors) -> Garage:
+        return Garage(
+            Pool(self._rules.pool, _names("call-slot")),
+            actors,
+            self._clock.now,
+            providers=self._providers,
+            models={name: profile.model for name, profile in self._profiles.items()},
+            setup_timeout_s=self._rules.setup_timeout_s,
+        )
 
     async def open(self) -> None:
         """Read what an earlier process left, attach to the calls that live, and begin to keep the pool.
@@ -115,11 +116,11 @@ class Desk:
         """
         for profile in self._profiles.values():
             for target in profile.targets():
-                rates_of(target.model, self._today())
+                rates_of(target.model, self._clock.today())
         utc = self._clock.utc()
         self._journal.write(rows.forgotten(utc - ANSWERS_KEPT_S))
-        stored = await asyncio.to_thread(rows.load, self._engine, str(self._today()), utc - ANSWERS_KEPT_S)
-        self._answers.update(stored.answers)
+        stored = await asyncio.to_thread(rows.load, self._engine, str(self._clock.today()), utc - ANSWERS_KEPT_S)
+        self._doorway.remember(stored.answers)
         for (tenant, day), spent in stored.spent_usd_micros.items():
             self._book.load_spent(tenant, day, spent)
         live = await self._garage.adopt({row.lease.slot: row.lease.lease_id for row in stored.open})
@@ -147,18 +148,7 @@ class Desk:
 
     async def admit(self, request: CallRequest) -> Admission:
         """Decide on a request; the same one again gets the same admission, also while the first is being decided."""
-        key = (request.tenant, request.request_id)
-        if (answer := self._answers.get(key)) is not None:
-            return _repeat(answer, request)
-        confirming = self._confirming.get(key)
-        if confirming is None:
-            placed = self._place(request)
-            if not isinstance(placed, _Placed):
-                return self._turn_away(placed)
-            confirming = self._confirming[key] = asyncio.create_task(self._confirm(placed), name="admission")
-            confirming.add_done_callback(lambda _: self._confirming.pop(key))
-        said = await asyncio.shield(confirming)
-        return self._turn_away(said) if isinstance(said, Wait) else _repeat(said, request)
+        return await self._doorway.admit(request)
 
     async def renew(self, renewal: Renewal) -> Verdict:
         """A call's heartbeat."""
@@ -192,11 +182,11 @@ class Desk:
 
     def drain(self, *, on: bool) -> None:
         """Take no new calls from now on, or take them again. Live calls go on."""
-        self._draining = on
+        self._limits.draining = on
 
     def capacity(self) -> int:
         """How many more calls could start now."""
-        return 0 if self._draining else max(0, self._rules.max_calls - len(self._book))
+        return self._limits.free()
 
     def live_calls(self, tenant: str | None = None) -> list[dict[str, Any]]:
         """The open calls of a tenant, or of all, oldest first. Numbers are masked."""
@@ -207,12 +197,12 @@ class Desk:
     def statistics(self) -> dict[str, Any]:
         """How things stand, as plain numbers. Money is of today (UTC), in micro-dollars."""
         states = self._garage.states()
-        money = self._book.tenants(str(self._today()))
+        money = self._book.tenants(str(self._clock.today()))
         return {
             "max_calls": self._rules.max_calls,
             "live_calls": len(self._book),
             "free": self.capacity(),
-            "draining": self._draining,
+            "draining": self._limits.draining,
             "actors": states.total(),
             "parked": states[SlotState.PARKED],
             "busy": states[SlotState.LENT],
@@ -223,8 +213,8 @@ class Desk:
             "daily_budget_usd_micros": self._rules.daily_budget_usd_micros,
             "spent_usd_micros": {tenant: spent for tenant, (spent, _) in money.items()},
             "reserved_usd_micros": {tenant: reserved for tenant, (_, reserved) in money.items()},
-            "admitted": dict(self._admitted),
-            "turned_away": dict(self._turned_away),
+            "admitted": dict(self._doorway.admitted),
+            "turned_away": dict(self._doorway.turned_away),
             "ended": dict(self._serving.ended),
             "failed_setups": self._garage.failed_setups,
             "lost_actors": self._garage.lost_actors,
@@ -232,74 +222,6 @@ class Desk:
             "live_faults": dict(self._providers.faults),
             "measured": self._serving.tally.snapshot(),
         }
-
-    def _place(self, request: CallRequest) -> _Placed | Wait | Refused:
-        """Decide, reserve the money and take an actor, in one step."""
-        profile = self._profiles.get(request.profile)
-        if profile is None:
-            known = ", ".join(sorted(self._profiles))
-            return Refused(outcome=UNKNOWN_PROFILE, detail=f"There is no such profile; there are {known}.")
-        terms = terms_of(request, profile, self._today())
-        # A caller who is there is not sent away: a fallback may serve, and a recorded sentence is better than a tone.
-        outbound = request.direction is Direction.OUTBOUND
-        live_wait_s = self._providers.wait_s(profile.model) if outbound else 0.0
-        decision = decide(terms.wish(), self._load(request.tenant, live_wait_s))
-        if not isinstance(decision, Admit):
-            return decision
-        loan = self._garage.lend(profile.name)
-        if loan is None:
-            return Wait(outcome=OVER_CAPACITY, retry_after_s=SLOT_FREES_WITHIN_S)
-        if not loan.warm:
-            self._providers.ask(profile.model)
-        lease = Lease(
-            lease_id=next(self._lease_ids),
-            call_id=request.call_id,
-            tenant=request.tenant,
-            day=str(self._today()),
-            slot=loan.slot,
-            max_cost_usd_micros=terms.max_cost_usd_micros,
-            reserved_usd_micros=decision.reserve_usd_micros,
-        )
-        call = OpenCall(request=request, terms=terms, started_at=self._clock.utc())
-        admitted = Admitted(call_id=request.call_id, lease_id=lease.lease_id, warm=loan.warm)
-        return _Placed(self._book.grant(lease), call, admitted)
-
-    def _load(self, tenant: str, live_wait_s: float) -> Load:
-        today = datetime.fromtimestamp(self._clock.utc(), UTC)
-        spent, reserved = self._book.money(tenant, str(today.date()))
-        midnight = datetime.combine(today.date() + timedelta(days=1), datetime.min.time(), UTC)
-        return Load(
-            draining=self._draining,
-            leases=len(self._book),
-            max_calls=self._rules.max_calls,
-            spent_usd_micros=spent,
-            reserved_usd_micros=reserved,
-            daily_budget_usd_micros=self._rules.daily_budget_usd_micros,
-            until_tomorrow_s=(midnight - today).total_seconds(),
-            live_wait_s=live_wait_s,
-        )
-
-    async def _confirm(self, placed: _Placed) -> Answer | Wait:
-        """Make an admission durable, then have the call started."""
-        request, lease = placed.call.request, placed.lease
-        answer = Answer(fingerprint(request), placed.admitted, placed.call.started_at)
-        try:
-            await self._journal.write(*rows.admitted(lease, request, answer))
-        except JournalError:
-            self._book.release(lease.lease_id)
-            self._garage.give_back(lease.slot)
-            return Wait(outcome=DATABASE_UNAVAILABLE, retry_after_s=DATABASE_RETRY_S)
-        self._answers[request.tenant, request.request_id] = answer
-        self._admitted["warm" if placed.admitted.warm else "cold"] += 1
-        self._serving.begin(lease, placed.call)
-        with suppress(Exception):  # the ending writes what is missing
-            async with asyncio.timeout(BEGIN_WITHIN_S):
-                await self._history.begin(request, placed.call.started_at)
-        return answer
-
-    def _turn_away(self, answer: Wait | Refused) -> Wait | Refused:
-        self._turned_away[answer.outcome.reason] += 1
-        return answer
 
     def tick(self) -> None:
         """Do what is due; an open desk does so by itself every quarter of a second."""
@@ -321,28 +243,8 @@ class Desk:
         if now < self._next_sweep:
             return
         self._next_sweep = now + SWEEP_EVERY_S
-        self._answers = {key: answer for key, answer in self._answers.items() if answer.at >= too_old}
-        self._journal.write(rows.forgotten(too_old))
-        self._book.forget_before(str(self._today()))
-
-    def _today(self) -> date:
-        return datetime.fromtimestamp(self._clock.utc(), UTC).date()
-
-
-@dataclass(frozen=True, slots=True)
-class _Placed:
-    """A decision that holds money and an actor, and is not durable yet."""
-
-    lease: Lease
-    call: OpenCall
-    admitted: Admitted
-
-
-def _repeat(answer: Answer, request: CallRequest) -> Admission:
-    """What was said before. The room of an inbound call is request enough: its hints may differ in details."""
-    if request.direction is Direction.OUTBOUND and answer.fingerprint != fingerprint(request):
-        return Refused(outcome=KEY_REUSED, detail="The idempotency key was used for another call; use a new one.")
-    return answer.admitted
+        self._doorway.forget_before(too_old)
+        self._book.forget_before(str(self._clock.today()))
 
 
 def _shown(lease: Lease, call: OpenCall, utc: float) -> dict[str, Any]:

@@ -11,13 +11,13 @@ Rules of this file:
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from cluster.machine import Table, step
-from cluster.messages import Verdict
+from cluster.messages import Direction, Verdict
 
 
 class LeaseState(StrEnum):
@@ -83,6 +83,10 @@ class UnknownLease(KeyError):
     """No open lease has this id: it has ended, or never was."""
 
 
+Group = tuple[str, str]
+"""Calls that are counted together: what they have in common, and its name. `inbound` and `outbound` are a tenant's."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
     """One open lease, as it stands."""
@@ -100,6 +104,19 @@ class Lease:
     """When it runs out unless its holder renews, in monotonic seconds. Not before its admission is durable."""
     fencing_token: int = 1
     state: LeaseState = LeaseState.GRANTED
+    direction: Direction = Direction.OUTBOUND
+    campaign: str = ""
+    trunk: str = ""
+
+    def groups(self) -> tuple[Group, ...]:
+        """Those that its call counts for while it is open."""
+        return (
+            ("direction", self.direction),
+            ("tenant", self.tenant),
+            (self.direction, self.tenant),
+            ("campaign", self.campaign),
+            ("trunk", self.trunk),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +141,8 @@ class LeaseBook:
         self._by_call: dict[str, str] = {}
         self._spent: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._reserved: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.counts: Counter[Group] = Counter()
+        """How many open leases each group has."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -248,6 +267,8 @@ class LeaseBook:
         self._reserved[lease.tenant, lease.day] += lease.reserved_usd_micros - (
             before.reserved_usd_micros if before else 0
         )
+        if before is None:
+            self.counts.update(lease.groups())
         self._open[lease.lease_id] = lease
         self._by_call[lease.call_id] = lease.lease_id
         return lease
@@ -255,4 +276,5 @@ class LeaseBook:
     def _close(self, lease_id: str) -> None:
         lease = self._open.pop(lease_id)
         del self._by_call[lease.call_id]
+        self.counts.subtract(lease.groups())
         self._reserved[lease.tenant, lease.day] -= lease.reserved_usd_micros

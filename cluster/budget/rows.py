@@ -144,7 +144,7 @@ def _moving(lease: Lease) -> dict[str, Any]:
 
 
 def _open_row(row: Mapping[Any, Any]) -> OpenRow:
-    state = LeaseState(row["state"])
+    state, request = LeaseState(row["state"]), request_from_json(row["request"])
     lease = Lease(
         lease_id=row["lease_id"],
         call_id=row["call_id"],
@@ -156,8 +156,11 @@ def _open_row(row: Mapping[Any, Any]) -> OpenRow:
         cost_usd_micros=row["cost_usd_micros"],
         fencing_token=row["fencing_token"],
         state=state,
+        direction=request.direction,
+        campaign=request.campaign,
+        trunk=request.trunk,
     )
-    return OpenRow(lease, request_from_json(row["request"]), row["granted_at"])
+    return OpenRow(lease, request, row["granted_at"])
 
 
 def _answer(row: Any) -> Answer:

@@ -27,6 +27,8 @@ class DeskRules:
     setup_timeout_s: float
     """An actor's own limit for setting up a Live session."""
     pool: PoolRules
+    outbound_trunk: str = ""
+    """LiveKit's id of the trunk that dials where the policy names none."""
     breaker: BreakerRules = field(default_factory=BreakerRules)
 
 
@@ -45,6 +47,7 @@ def desk_rules(settings: Settings, profiles: Mapping[str, Profile]) -> DeskRules
         renew_every_s=pool.renew_every_s,
         lease_ttl_s=pool.lease_ttl_s,
         setup_timeout_s=settings.live.setup_timeout_s,
+        outbound_trunk=settings.dispatch.outbound_trunk_id or "",
         pool=PoolRules(
             max_actors=pool.max_calls,
             baseline=dict(pool.parked),

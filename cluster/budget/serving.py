@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from typing import Final
 
 from cluster import outcome as o
@@ -49,6 +50,10 @@ class Clock:
     """Monotonic, for how long something takes."""
     utc: Callable[[], float] = time.time
     """For when something happened."""
+
+    def today(self) -> date:
+        """The day, in UTC."""
+        return datetime.fromtimestamp(self.utc(), UTC).date()
 
 
 SYSTEM_CLOCK: Final = Clock()

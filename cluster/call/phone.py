@@ -56,7 +56,7 @@ async def _dial_once(
     request = assignment.request
     sip = SipService(http, livekit.sip_url or livekit.url, livekit.api_key, livekit.api_secret.get_secret_value())
     wish = CreateSIPParticipantRequest(
-        sip_trunk_id=dispatch.outbound_trunk_id or "",
+        sip_trunk_id=request.trunk or dispatch.outbound_trunk_id or "",
         sip_call_to=request.to,
         sip_number=request.from_,
         room_name=request.room,

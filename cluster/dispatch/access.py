@@ -28,8 +28,8 @@ class Doorkeeper:
     async def admit(self, authorization: str | None, scope: str | None) -> Principal:
         """Whose key this is. Without a `scope` any key will do. Raises `Problem`."""
         principal = await self._principal(_bearer(authorization))
-        if scope is not None and not principal.may(scope):
-            raise Problem("forbidden", f"the key lacks the scope `{scope}`", scope=scope)
+        if scope is not None:
+            permit(principal, scope)
         return principal
 
     async def _principal(self, key: str) -> Principal:
@@ -45,6 +45,12 @@ class Doorkeeper:
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return principal
+
+
+def permit(principal: Principal, scope: str) -> None:
+    """Raise `Problem` unless the key is good for `scope`."""
+    if not principal.may(scope):
+        raise Problem("forbidden", f"the key lacks the scope `{scope}`", scope=scope)
 
 
 def _bearer(authorization: str | None) -> str:

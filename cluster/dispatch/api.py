@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.dispatch import problems
-from cluster.dispatch.access import Doorkeeper
+from cluster.dispatch.access import Doorkeeper, permit
 from cluster.dispatch.ports import ControlPlaneDown, History, Pool
 from cluster.dispatch.problems import Problem
 from cluster.dispatch.requests import CallBody, new_call_id, outbound_request
@@ -89,11 +89,12 @@ system = APIRouter(tags=["system"])
 async def create_call(
     body: CallBody,
     front: TheFront,
-    key: CallsKey,
+    key: AnyKey,
     response: Response,
     idempotency_key: Annotated[str | None, Header(description="The same key within 24 h is the same call")] = None,
 ) -> dict[str, Any]:
     """Place an outbound call. It is dialled when this returns; its course is at `GET /v1/calls/{call_id}/events`."""
+    permit(key, "campaigns" if body.campaign else "calls")
     if not front.can_dial:
         detail = "there is no outbound trunk; set RINGMASTER_OUTBOUND_TRUNK_ID"
         raise Problem("unavailable", detail, reason="ours/no-outbound-trunk")

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.dispatch.ports import ControlPlaneDown
 from cluster.messages import Refused, Wait
-from cluster.outcome import Outcome, Result
+from cluster.outcome import WHY_NOT, Outcome, Result
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,9 @@ TYPES: Final[Mapping[str, ProblemType]] = {
     "incomplete-context": ProblemType(
         422, "The context lacks a variable of the profile", "Give every variable that `detail` names."
     ),
-    "over-capacity": ProblemType(429, "All calls are taken", "Send the same request again after `retry_after_s`."),
+    "over-capacity": ProblemType(
+        429, "No more calls may run at once", "Send the same request again after `retry_after_s`."
+    ),
     "over-budget": ProblemType(429, "The budget is used up", "Send the same request again after `retry_after_s`."),
     "refused": ProblemType(403, "A rule of the operator forbids this call", "See `reason`."),
     "draining": ProblemType(503, "No new calls are taken", "Send the same request again after `retry_after_s`."),
@@ -99,6 +101,11 @@ class Problem(Exception):
 
 _OF_REASON: Final[Mapping[str, str]] = {
     "capacity": "over-capacity",
+    "tenant-calls": "over-capacity",
+    "campaign-calls": "over-capacity",
+    "trunk-calls": "over-capacity",
+    "trunk-calls-per-second": "over-capacity",
+    "gemini-sessions": "over-capacity",
     "budget": "over-budget",
     "draining": "draining",
     "unknown-profile": "unknown-profile",
@@ -110,7 +117,7 @@ def problem_of_admission(answer: Wait | Refused) -> Problem:
     """Why a call does not start now."""
     return Problem(
         _slug(answer.outcome, answer.retry_after_s),
-        answer.detail if isinstance(answer, Refused) else "",
+        answer.detail if isinstance(answer, Refused) else WHY_NOT.get(answer.outcome, ""),
         headers=_retry_after(answer.retry_after_s),
         reason=str(answer.outcome),
         retry_after_s=answer.retry_after_s,

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from cluster.messages import CallRequest, Direction
 from cluster.outcome import Outcome, Result
+from cluster.telephony.hours import checked_hours
 from cluster.telephony.numbers import parse_e164
 
 DEFAULT_TENANT: Final = "default"
@@ -26,6 +27,7 @@ DEFAULT_TENANT: Final = "default"
 PROFILE_ATTRIBUTE: Final = "ringmaster.profile"
 FROM_ATTRIBUTE: Final = "sip.phoneNumber"
 TO_ATTRIBUTE: Final = "sip.trunkPhoneNumber"
+TRUNK_ATTRIBUTE: Final = "sip.trunkID"
 BAD_METADATA: Final = Outcome(Result.OURS, "bad-dispatch-metadata")
 UNKNOWN_PROFILE: Final = Outcome(Result.OURS, "unknown-profile")
 
@@ -34,6 +36,7 @@ _ID_CHARS: Final = 26
 _ENTROPY_BYTES: Final = 10
 
 Number = Annotated[str, AfterValidator(parse_e164)]
+Hours = Annotated[str, AfterValidator(checked_hours)]
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 VariableText = Annotated[str, Field(max_length=4000)]
 
@@ -50,6 +53,12 @@ class CallBody(BaseModel):
         default_factory=dict, max_length=50, description="Fills the {variables} of the profile"
     )  # pii
     priority: int = Field(0, ge=0, le=9, description="Higher is served first")
+    campaign: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Id of the campaign that the call belongs to"
+    )
+    calling_hours: Hours | None = Field(
+        None, description="When the callee may be dialled, in the callee's time", examples=["Mo-Fr 09:00-20:00"]
+    )
     max_duration_s: float | None = Field(None, gt=0, le=14_400, description="Tightens the profile's limit, in seconds")
     max_cost_usd: Decimal | None = Field(
         None, gt=0, le=1000, decimal_places=6, description="Tightens the profile's limit, in US dollars"
@@ -106,6 +115,8 @@ def outbound_request(
         from_=body.from_ or "",
         context=body.context,
         priority=body.priority,
+        campaign=body.campaign or "",
+        calling_hours=body.calling_hours or "",
         max_duration_s=body.max_duration_s,
         max_cost_usd_micros=None if body.max_cost_usd is None else int(body.max_cost_usd * 1_000_000),
         body_sha256=body.sha256(),
@@ -126,6 +137,7 @@ def inbound_request(arrival: Arrival, profile: str, context: Mapping[str, str]) 
         to=arrival.attributes.get(TO_ATTRIBUTE, ""),
         from_=arrival.attributes.get(FROM_ATTRIBUTE, ""),
         context=context,
+        trunk=arrival.attributes.get(TRUNK_ATTRIBUTE, ""),
     )
 
 

@@ -17,6 +17,7 @@ from actors.ports import RayCallActor
 from cluster.budget.ports import ActorLost
 from cluster.keys import create_key, revoke_key, sha256_hex
 from cluster.messages import Admitted, CallRecord, Checkpoint, Refused, Renewal, Usage, Verdict
+from cluster.outcome import BLOCKED_NUMBER
 from cluster.settings import Settings, load_settings
 from cluster.storage import open_engine
 from tests.budget.fakes import FakeCallActor, FakeCallActors, FakeHistory, call_request
@@ -236,3 +237,15 @@ async def test_what_ray_raises_says_whether_the_process_is_gone(error: Exception
     with pytest.raises(ActorLost) as caught:
         await RayCallActor(Handle(Broken())).wait()
     assert caught.value.gone is gone
+
+
+async def test_the_policy_file_holds_from_the_start(world: RayOfTheTest, settings: Settings, tmp_path: Path) -> None:
+    """Whoever it blocks is refused."""
+    del world
+    file = tmp_path / "policy.yaml"
+    file.write_text('blocked_prefixes: ["+1555"]')
+    pool = BudgetPool(settings.model_copy(update={"policy_file": file}))
+    said = await pool.admit(call_request(1))
+    assert isinstance(said, Refused)
+    assert said.outcome == BLOCKED_NUMBER
+    await close(pool)

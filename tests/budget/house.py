@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Engine, select
 
 from cluster.budget.desk import Desk
+from cluster.budget.policy import NO_POLICY, Policy
 from cluster.budget.pool import PoolRules
 from cluster.budget.rules import DeskRules
 from cluster.budget.serving import Clock
@@ -55,6 +56,7 @@ class House:
     engine: Engine
     profiles: dict[str, Profile]
     rules: DeskRules = field(default_factory=desk_rules)
+    policy: Policy = NO_POLICY
     actors: FakeCallActors = field(default_factory=FakeCallActors)
     history: FakeHistory = field(default_factory=FakeHistory)
     clock: ManualClock = field(default_factory=ManualClock)
@@ -72,6 +74,7 @@ class House:
             history=self.history,
             close_room=self._close_room,
             clock=Clock(now=self.clock.now, utc=self.clock.utc),
+            policy=self.policy,
         )
         await self.desk.open()
         if parked is not None:

@@ -7,20 +7,24 @@ from dataclasses import replace
 import pytest
 
 from cluster import outcome as o
-from cluster.budget.admission import Admit, Load, Wish, decide
+from cluster.budget.admission import CHECKS, Admit, Ceiling, Load, Wish, decide
 from cluster.messages import Refused, Wait
 from cluster.outcome import Outcome
 
 WISH = Wish(estimate_usd_micros=700_000, wind_down_usd_micros=10_000, max_cost_usd_micros=2_000_000)
 LOAD = Load(
     draining=False,
-    leases=0,
-    max_calls=8,
+    ceilings=(Ceiling(o.OVER_CAPACITY, 0, 8),),
     spent_usd_micros=0,
     reserved_usd_micros=0,
     daily_budget_usd_micros=5_000_000,
     until_tomorrow_s=3_600.0,
 )
+
+
+def calls(number: int) -> tuple[Ceiling, ...]:
+    """So many of eight slots are taken."""
+    return (Ceiling(o.OVER_CAPACITY, number, 8),)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +35,7 @@ LOAD = Load(
             replace(WISH, max_cost_usd_micros=500_000), LOAD, 500_000, id="the call's limit where it is lower"
         ),
         pytest.param(replace(WISH, estimate_usd_micros=1), LOAD, 10_000, id="at least a goodbye"),
-        pytest.param(WISH, replace(LOAD, leases=7), 700_000, id="the last slot"),
+        pytest.param(WISH, replace(LOAD, ceilings=calls(7)), 700_000, id="the last slot"),
         pytest.param(
             WISH, replace(LOAD, spent_usd_micros=4_000_000, reserved_usd_micros=300_000), 700_000, id="the last dollar"
         ),
@@ -46,7 +50,7 @@ def test_an_admission_reserves_what_the_call_may_cost(wish: Wish, load: Load, re
     ("wish", "load", "kind", "outcome", "retry_after_s"),
     [
         pytest.param(WISH, replace(LOAD, draining=True), Refused, o.DRAINING, 30.0, id="draining"),
-        pytest.param(WISH, replace(LOAD, leases=8), Wait, o.OVER_CAPACITY, 5.0, id="every slot taken"),
+        pytest.param(WISH, replace(LOAD, ceilings=calls(8)), Wait, o.OVER_CAPACITY, 5.0, id="every slot taken"),
         pytest.param(
             replace(WISH, max_cost_usd_micros=9_999), LOAD, Refused, o.MAX_COST, None, id="a limit too low to speak"
         ),
@@ -61,7 +65,7 @@ def test_an_admission_reserves_what_the_call_may_cost(wish: Wish, load: Load, re
         ),
         pytest.param(
             replace(WISH, max_cost_usd_micros=1),
-            replace(LOAD, leases=8),
+            replace(LOAD, ceilings=calls(8)),
             Refused,
             o.MAX_COST,
             None,
@@ -85,7 +89,40 @@ def test_nobody_is_dialled_while_the_model_does_not_serve() -> None:
     """Once everything else would allow it: what can never succeed, and what is full, is said first."""
     down = replace(LOAD, live_wait_s=7.5)
     assert decide(WISH, down) == Wait(outcome=o.LIVE_UNAVAILABLE, retry_after_s=7.5)
-    full = decide(WISH, replace(down, leases=8))
+    full = decide(WISH, replace(down, ceilings=calls(8)))
     assert isinstance(full, Wait)
     assert full.outcome == o.OVER_CAPACITY
     assert isinstance(decide(WISH, replace(down, draining=True)), Refused)
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome", "retry_after_s"),
+    [
+        ({"blocked": True}, o.BLOCKED_NUMBER, None),
+        ({"opens_in_s": 90.0}, o.OUTSIDE_HOURS, 90.0),
+        ({"opens_in_s": None}, o.UNKNOWN_HOURS, None),
+        ({"ceilings": (*calls(8), Ceiling(o.OVER_TENANT_CALLS, 0, 0))}, o.OVER_TENANT_CALLS, None),
+    ],
+)
+def test_what_the_policy_forbids_is_refused(
+    changes: dict[str, object], outcome: Outcome, retry_after_s: float | None
+) -> None:
+    """Whoever asks learns why, and when to come back where that helps. A limit of none is waited for by nobody."""
+    said = decide(WISH, replace(LOAD, **changes))  # type: ignore[arg-type]
+    assert said == Refused(outcome=outcome, detail=o.WHY_NOT[outcome], retry_after_s=retry_after_s)
+
+
+def test_the_widest_limit_that_is_reached_is_the_reason() -> None:
+    """Then the narrower ones, then the trunk's pace."""
+    limits = (Ceiling(o.OVER_CAPACITY, 7, 8), Ceiling(o.OVER_CAMPAIGN_CALLS, 2, 2), Ceiling(o.OVER_TRUNK_CALLS, 5, 3))
+    said = decide(WISH, replace(LOAD, ceilings=limits, trunk_wait_s=0.25))
+    assert said == Wait(outcome=o.OVER_CAMPAIGN_CALLS, retry_after_s=5.0)
+    said = decide(WISH, replace(LOAD, trunk_wait_s=0.25, live_wait_s=9.0))
+    assert said == Wait(outcome=o.OVER_TRUNK_RATE, retry_after_s=0.25)
+
+
+def test_what_can_never_be_is_looked_at_before_what_can_not_be_now() -> None:
+    """Every check that only refuses stands before every check that only puts off."""
+    kinds = [str(check.__annotations__["return"]) for check in CHECKS]
+    last_refusal = max(place for place, kind in enumerate(kinds) if "Refused" in kind)
+    assert all("Refused" in kind for kind in kinds[:last_refusal])

@@ -16,9 +16,10 @@ from hypothesis.stateful import (
     rule,
 )
 
-from cluster.budget.admission import Admit, Load, Wish, decide
+from cluster.budget.admission import Admit, Ceiling, Load, Wish, decide
 from cluster.budget.leases import Lease, LeaseBook, LeaseState
 from cluster.messages import Verdict
+from cluster.outcome import OVER_CAPACITY
 
 TTL_S = 10.0
 START_S = 60.0
@@ -179,8 +180,7 @@ class AdmissionMachine(RuleBasedStateMachine):
         wish = Wish(estimate_usd_micros=estimate, wind_down_usd_micros=MARGIN, max_cost_usd_micros=max_cost)
         load = Load(
             draining=draining,
-            leases=len(self.book),
-            max_calls=MAX_CALLS,
+            ceilings=(Ceiling(OVER_CAPACITY, len(self.book), MAX_CALLS),),
             spent_usd_micros=spent,
             reserved_usd_micros=reserved,
             daily_budget_usd_micros=DAILY,

@@ -237,6 +237,15 @@ async def test_the_api_is_locked(api: Api, method: str, path: str) -> None:
         assert (problem["status"], problem["slug"], problem["scope"]) == (403, "forbidden", "calls")
 
 
+async def test_a_campaigns_key_places_the_calls_of_campaigns(api: Api, pool: PoolDouble) -> None:
+    """And no others; a key for calls places none of a campaign's. The call's own hours go with it."""
+    campaign = BODY | {"campaign": "spring-1", "calling_hours": "Mo-Fr 09:00-20:00"}
+    assert (await api.ask("POST", "/v1/calls", CAMPAIGNS_KEY, json=campaign)).status_code == 202
+    assert (pool.asked[0].campaign, pool.asked[0].calling_hours) == ("spring-1", "Mo-Fr 09:00-20:00")
+    problem = await api.problem("POST", "/v1/calls", json=campaign)
+    assert (problem["slug"], problem["scope"]) == ("forbidden", "campaigns")
+
+
 # Looking at calls
 
 
@@ -374,7 +383,7 @@ async def test_a_failure_of_ours_shows_nothing_of_itself(
 async def test_every_problem_type_has_a_page(api: Api) -> None:
     """The `type` of a problem leads somewhere."""
     page = (await api.ask("GET", "/docs/problems/over-capacity", None)).json()
-    assert page["title"] == "All calls are taken"
+    assert page["title"] == "No more calls may run at once"
     assert (await api.problem("GET", "/docs/problems/nothing", None))["slug"] == "not-found"
 
 

@@ -24,6 +24,7 @@ def refused(outcome: Outcome, retry_after_s: float | None = None) -> Refused:
     [
         (Wait(outcome=o.OVER_CAPACITY, retry_after_s=0.2), "over-capacity", 429, "1"),
         (Wait(outcome=o.OVER_BUDGET, retry_after_s=30), "over-budget", 429, "30"),
+        (Wait(outcome=o.OVER_TRUNK_RATE, retry_after_s=1), "over-capacity", 429, "1"),
         (Wait(outcome=o.LIVE_UNAVAILABLE, retry_after_s=7.5), "unavailable", 503, "8"),
         (refused(o.OVER_BUDGET, 3600.5), "over-budget", 429, "3601"),
         (refused(o.OVER_BUDGET), "refused", 403, None),
@@ -49,7 +50,7 @@ def test_a_document() -> None:
     document = p.Problem("over-capacity", reason="policy/capacity", retry_after_s=None).document("/v1/calls", 429)
     assert document == {
         "type": "/docs/problems/over-capacity",
-        "title": "All calls are taken",
+        "title": "No more calls may run at once",
         "status": 429,
         "detail": "Send the same request again after `retry_after_s`.",
         "instance": "/v1/calls",

@@ -130,3 +130,10 @@ def test_a_malformed_wish_is_refused(wish: dict[str, Any]) -> None:
     with pytest.raises(r.BadDispatch, match=r"mend|name a profile") as error:
         r.wish_of(an_arrival(json.dumps(wish)), "receptionist")
     assert error.value.outcome == r.BAD_METADATA
+
+
+def test_an_inbound_call_says_by_which_trunk_it_came() -> None:
+    """Where LiveKit told."""
+    by_webhook = r.inbound_request(an_arrival(**{"sip.trunkID": "ST_in"}), "receptionist", {})
+    assert by_webhook.trunk == "ST_in"
+    assert r.inbound_request(an_arrival(), "receptionist", {}).trunk == ""
