@@ -14,12 +14,14 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field
 
 from cluster.campaign import contacts as sheet
-from cluster.campaign.hours import Hours, parse_days, parse_hours, parse_span
+from cluster.campaign.hours import Hours
 from cluster.campaign.retries import REPEATABLE, parse_wait
 from cluster.dispatch.requests import DEFAULT_TENANT, Number, VariableName
+from cluster.dispatch.requests import Hours as HoursText
 from cluster.errors import InputError
 from cluster.marked_yaml import MarkedFile, Part, Where
 from cluster.profiles import Profile
+from cluster.telephony.hours import parse_hours
 
 Text = Annotated[str, Field(min_length=1, max_length=255)]
 
@@ -104,8 +106,8 @@ class CampaignFile(Part):
     tenant: Annotated[str, Field(min_length=1, max_length=64)] = DEFAULT_TENANT
     """Whose budget pays."""
     contacts: ContactsPart
-    hours: Annotated[Mapping[str, str | tuple[str, ...]], Field(min_length=1)]
-    """When calls may be placed, by the clock of each contact: `mon-fri: 09:00-20:00`."""
+    hours: HoursText
+    """When calls may be placed, by the clock of each contact: `Mo-Fr 09:00-20:00; Sa 10:00-14:00`."""
     closed: tuple[date, ...] = ()
     """Dates on which nobody is called."""
     call: CallPart = CallPart()
@@ -153,12 +155,11 @@ def load_campaign(path: Path, profiles: Mapping[str, Profile]) -> Campaign:
     marked = MarkedFile(path, CampaignFile, CampaignError)
     file = marked.content
     marked.refuse(_refusals(file, path.parent, profiles))
-    spans = {days: (text,) if isinstance(text, str) else text for days, text in file.hours.items()}
     return Campaign(
         file=file,
         folder=path.parent,
         profile=profiles[file.profile],
-        hours=parse_hours(spans, frozenset(file.closed)),
+        hours=Hours(parse_hours(file.hours), frozenset(file.closed)),
         waits_s={reason: tuple(map(parse_wait, waits)) for reason, waits in file.retries.after.items()},
     )
 
@@ -172,21 +173,10 @@ def _refusals(file: CampaignFile, folder: Path, profiles: Mapping[str, Profile])
             yield ("contacts", "context"), f"the profile {file.profile} also needs: {', '.join(missing)}"
         if surplus := sorted(given - asked):
             yield ("contacts", "context"), f"the profile {file.profile} has no variable {', '.join(surplus)}"
-    yield from _refused_hours(file)
     yield from _refused_retries(file)
     for where, name in ((("contacts", "file"), file.contacts.file), (("suppression",), file.suppression)):
         if name and not (folder / name).is_file():
             yield where, f"there is no file {name} beside the campaign's"
-
-
-def _refused_hours(file: CampaignFile) -> Iterator[tuple[Where, str]]:
-    for days, spans in file.hours.items():
-        try:
-            parse_days(days)
-            for span in (spans,) if isinstance(spans, str) else spans:
-                parse_span(span)
-        except ValueError as error:
-            yield ("hours", days), str(error)
 
 
 def _refused_retries(file: CampaignFile) -> Iterator[tuple[Where, str]]:

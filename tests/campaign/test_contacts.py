@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date, timedelta
 
 import pytest
 
@@ -17,11 +18,13 @@ from cluster.campaign.contacts import (
     numbers_in,
     select,
 )
-from cluster.campaign.hours import parse_hours
+from cluster.campaign.hours import Hours
+from cluster.telephony.hours import parse_hours
 
-HOURS = parse_hours({"mon-fri": ("09:00-18:00",)}, frozenset())
+HOURS = Hours(parse_hours("Mo-Fr 09:00-18:00"))
 COLUMNS = Columns(number="phone", context={"name": "first"}, time_zone="zone")
 NOW = 1_796_000_000.0
+ALL_MONDAYS = frozenset(date.fromtimestamp(NOW) + timedelta(days=n) for n in range(-7, 60))  # noqa: DTZ012 any will do
 
 
 def read(*lines: str, suppressed: frozenset[str] = frozenset()) -> list[Contact | Rejected]:
@@ -84,7 +87,7 @@ def test_a_bad_row_says_why(line: str, expected: str) -> None:
 def test_hours_that_never_come() -> None:
     """Nobody is called at no time."""
     rows: Iterator[tuple[int, dict[str, str]]] = iter([(2, {"phone": "+14155550101", "first": "x"})])
-    (found,) = select(rows, COLUMNS, parse_hours({}, frozenset()), frozenset(), NOW)
+    (found,) = select(rows, COLUMNS, Hours(parse_hours("Mo 09:00-10:00"), ALL_MONDAYS), frozenset(), NOW)
     assert isinstance(found, Rejected)
     assert found.reason == "the hours leave no time for it"
 

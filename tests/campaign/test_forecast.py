@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 import pytest
 
 from cluster.campaign.forecast import Course, forecast, run_course
-from cluster.campaign.hours import Zones, parse_hours
+from cluster.campaign.hours import Hours, Zones
+from cluster.telephony.hours import parse_hours
 from tests.fixtures.campaign import TEXT, Folder
 
-HOURS = parse_hours({"mon-fri": ("09:00-20:00",)}, frozenset())
+HOURS = Hours(parse_hours("Mo-Fr 09:00-20:00"))
 BERLIN: Zones = ("Europe/Berlin",)
 NEW_YORK: Zones = ("America/New_York",)
 NEVER: Zones = ("Europe/Berlin", "Pacific/Auckland")

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.campaign.hours import Hours, is_open, is_zone, next_open, parse_days, parse_hours, parse_span, zones_of
+from cluster.campaign.hours import Hours, is_open, is_zone, next_open, zones_of
+from cluster.telephony import hours as telephony
+from cluster.telephony.hours import parse_hours
 
-WORK = parse_hours({"mon-fri": ("09:00-12:00", "13:00-20:00"), "sat": ("10:00-14:00",)}, frozenset())
+WORK = Hours(parse_hours("Mo-Fr 09:00-12:00; Mo-Fr 13:00-20:00; Sa 10:00-14:00"))
 BERLIN, NEW_YORK = ("Europe/Berlin",), ("America/New_York",)
 
 
@@ -64,28 +66,12 @@ def test_several_zones_have_to_agree() -> None:
 
 def test_closed_dates_are_the_contacts_own() -> None:
     """When Christmas begins in Berlin it is the 24th in New York."""
-    hours = Hours(tuple(((0, 1440),) for _ in range(7)), frozenset({date(2026, 12, 25)}))
+    hours = Hours(parse_hours("Mo-Su 00:00-24:00"), frozenset({date(2026, 12, 25)}))
     assert not is_open(hours, BERLIN, utc("2026-12-24T23:30:00"))
     assert is_open(hours, NEW_YORK, utc("2026-12-24T23:30:00"))
     stretch = next_open(hours, BERLIN, utc("2026-12-24T12:00:00"))
     assert stretch is not None
     assert stretch.closes_at == utc("2026-12-24T23:00:00")
-
-
-@pytest.mark.parametrize("text", ["fun", "mon-fun", "mon-", "fri-mon", ""])
-def test_what_is_no_day(text: str) -> None:
-    """The message says what to write."""
-    with pytest.raises(ValueError, match="days"):
-        parse_days(text)
-
-
-@pytest.mark.parametrize(
-    "text", ["9-20", "09:00", "20:00-09:00", "09:00-09:00", "09:0-10:00", "09:60-10:00", "a:00-24:01"]
-)
-def test_what_is_no_span(text: str) -> None:
-    """Nor does one pass midnight."""
-    with pytest.raises(ValueError, match="09:00-20:00"):
-        parse_span(text)
 
 
 ZONES = st.sampled_from(
@@ -113,7 +99,7 @@ def test_the_next_opening_is_the_first_open_minute(
 ) -> None:
     """An oracle that walks minute by minute and compares clock texts."""
     at = start.replace(tzinfo=UTC, second=0, microsecond=0) + timedelta(minutes=minutes)
-    hours = Hours(week)
+    hours = Hours(telephony.Hours(week))
 
     def oracle(moment: datetime) -> bool:
         for zone in zones:
