@@ -36,6 +36,8 @@ app = typer.Typer(
 )
 keys = typer.Typer(help="API keys, straight in the database that DATABASE_URL names.", no_args_is_help=True)
 app.add_typer(keys, name="key")
+prices = typer.Typer(help="The table of prices.", no_args_is_help=True)
+app.add_typer(prices, name="prices")
 policies = typer.Typer(help="The operator's policy: who may call, how much, when.", no_args_is_help=True)
 app.add_typer(policies, name="policy")
 
@@ -156,6 +158,18 @@ def create(
     except KeyScopeError as error:
         raise InputError(str(error)) from None
     show({"key": key, "tenant": tenant, "scopes": scope or ["calls"]}, key, as_json=as_json)
+
+
+@prices.command("check")
+def check_prices(
+    file: Annotated[Path, typer.Argument(help="A table as RINGMASTER_PRICES_FILE takes it.", show_default=False)],
+) -> None:
+    """Read a table of prices, and say where it is wrong."""
+    from cluster.budget.prices import load_prices
+
+    tables = load_prices(file).tables
+    found = ", ".join(f"from {table.from_}: {len(table.models)} models" for table in tables)
+    _console().print(f"{file.name}: {found}", markup=False)
 
 
 @keys.command("list")

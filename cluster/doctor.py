@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -19,9 +20,9 @@ from livekit.protocol.sip import ListSIPOutboundTrunkRequest
 from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 
-from cluster.budget.pricing import PriceError, rates_of
+from cluster.budget.prices import load_prices
 from cluster.budget.tables import api_keys
-from cluster.errors import ProfileError, RingmasterError, SettingsError
+from cluster.errors import PriceError, ProfileError, RingmasterError, SettingsError
 from cluster.logs import redact
 from cluster.models import load_models
 from cluster.profiles import Profile, load_profiles
@@ -91,9 +92,10 @@ async def check_profiles(settings: Settings) -> Check:
 
 def _unserved(profile: Profile, settings: Settings) -> list[str]:
     models, backend = load_models(), settings.live.backend
+    prices, today = load_prices(settings.budget.prices_file), datetime.now(UTC).date()
     problems = []
     for target in profile.targets():
-        rates_of(target.model)
+        prices.rates(target.model, today)
         if backend not in models[target.model].backends or (target.location and backend != "vertex"):
             problems.append(f"{profile.name}: {target} is not served by {_way(settings)}")
     return problems

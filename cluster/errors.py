@@ -6,6 +6,7 @@
         ProfileError           a profile file
         ModelError             the table of models
         CampaignError          a campaign's file; ContactsError, what it calls
+        PriceError             the table of prices
         PolicyError            the operator's policy file
 
 An error holds no personal data and no credential: its text reaches logs and screens.
@@ -32,6 +33,10 @@ class ProfileError(InputError):
 
 class ModelError(InputError):
     """The table of models is malformed; the message starts with `file:line:`."""
+
+
+class PriceError(InputError):
+    """The table of prices is malformed, each line of the message starting with `file:line:`, or lacks a price."""
 
 
 class PolicyError(InputError):

@@ -12,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.outcome import Outcome
+
+if TYPE_CHECKING:
+    from cluster.budget.pricing import Tariff
 
 MESSAGE_VERSION = 1
 """Raised when a field changes its meaning; actors of two versions never share a cluster's pool."""
@@ -73,6 +76,7 @@ class Assignment:
     renew_every_s: float
     lease_ttl_s: float
     """Without a renewal for this long the lease is void, and the call must end by itself."""
+    tariff: Tariff
     concise: bool = False
     """A budget runs low: the agent is told to be brief from the start."""
     version: int = MESSAGE_VERSION
@@ -151,6 +155,19 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Metered:
+    """Everything of a call so far that is charged for."""
+
+    usage_by_model: Mapping[str, Usage] = field(default_factory=dict)
+    line_s: float = 0.0
+    """Seconds that the phone leg was answered."""
+    room_s: float = 0.0
+    """Seconds in the room."""
+    tool_calls: Mapping[str, int] = field(default_factory=dict)
+    """By the tool's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LiveFault:
     """A Live connection failed: what the circuit breaker is told."""
 
@@ -186,6 +203,9 @@ class Renewal:
     talk_s: float
     """Seconds since the leg was answered."""
     checkpoint: Checkpoint
+    metered: Metered = field(default_factory=Metered)
+    charges_usd_micros: Mapping[str, int] = field(default_factory=dict)
+    """The parts of the cost, as in `CallRecord`."""
     live_faults: tuple[LiveFault, ...] = ()
     """Since the last renewal, oldest first. Told once: should it be lost, other calls meet the same."""
     live_ok: bool = False
@@ -273,8 +293,8 @@ class CallRecord:
     """One sentence on what went wrong, without personal data."""
     live_faults: tuple[LiveFault, ...] = ()
     """Those that no renewal has told of; for the circuit breaker, not for the history."""
-    usage_by_model: Mapping[str, Usage] = field(default_factory=dict)
-    """`usage`, by the model that served."""
+    metered: Metered = field(default_factory=Metered)
+    """What the cost was worked out from."""
     charges_usd_micros: Mapping[str, int] = field(default_factory=dict)
     """The parts of the cost: `model`, `trunk`, `livekit`, `tools`."""
 

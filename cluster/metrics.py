@@ -81,7 +81,7 @@ class Tally:
             self._observe(_COST, record, record.cost_usd_micros / 1_000_000)
         if "mos" in record.quality:
             self._observe(_LINE, record, record.quality["mos"])
-        for model, usage in (record.usage_by_model or {record.model: record.usage}).items():
+        for model, usage in (record.metered.usage_by_model or {record.model: record.usage}).items():
             for kind in ("text_in", "audio_in", "text_out", "audio_out"):
                 self._tokens[model, kind] = self._tokens.get((model, kind), 0) + getattr(usage, kind)
 

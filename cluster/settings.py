@@ -23,6 +23,7 @@ from cluster.errors import SettingsError
 
 PREFIX = "RINGMASTER_"
 EXAMPLES = Path(__file__).with_name("examples")
+PRICES = Path(__file__).with_name("budget") / "prices.yaml"
 _PARKED = re.compile(r"[a-z0-9-]+=[0-9]+(,[a-z0-9-]+=[0-9]+)*")
 
 
@@ -192,6 +193,9 @@ class BudgetSettings(_Group):
     """US dollars per tenant and UTC day. Five minutes of talk cost about 0.21: the default is some 240 such calls, and
     what a mistake may cost before somebody looks."""
 
+    prices_file: Home = Field(default=PRICES, validation_alias="RINGMASTER_PRICES_FILE")
+    """Table of prices (YAML), to add what carrier and LiveKit charge; `ringmaster prices check` says if it is right."""
+
     @property
     def daily_usd_micros(self) -> int:
         """The same in micro-dollars."""
@@ -324,12 +328,15 @@ def describe_settings() -> Iterator[Variable]:
     yield from ELSEWHERE
 
 
+_SHIPPED = {EXAMPLES: "the shipped examples", PRICES: "the shipped table"}
+
+
 def _shown(field: FieldInfo) -> str:
     default = field.default
     if field.is_required() or default in (None, "", {}):
         return ""
-    if default == EXAMPLES:
-        return "the shipped examples"
+    if default in _SHIPPED:
+        return _SHIPPED[default]
     return str(default).lower() if isinstance(default, bool) else str(default)
 
 

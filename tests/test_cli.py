@@ -16,10 +16,12 @@ from cluster import __version__
 from cluster.cli import app, run
 from cluster.dispatch.api import build_api
 from cluster.dispatch.inbound import Inbound
+from cluster.errors import PriceError
 from cluster.messages import Admission, CallRequest
 from cluster.outcome import BUSY
 from cluster.records.history import History
 from cluster.records.store import RecordStore
+from cluster.settings import PRICES
 from cluster.storage import open_engine, upgrade
 from tests.dispatch.conftest import PROFILES
 from tests.dispatch.doubles import ADMIN_KEY, KEY, HistoryPort, PoolDouble, RoomsDouble
@@ -259,3 +261,14 @@ def test_the_settings_and_the_version_are_shown() -> None:
     assert {"LIVEKIT_URL", "RINGMASTER_MAX_CALLS"} <= {row["name"] for row in listed}
     assert "Calls at once" in runner.invoke(app, ["settings"]).output
     assert runner.invoke(app, ["version"]).output.strip() == __version__
+
+
+def test_a_table_of_prices_is_checked_before_it_is_used(tmp_path: Path) -> None:
+    """What is in it, or the line that is wrong."""
+    shipped = CliRunner().invoke(app, ["prices", "check", str(PRICES)])
+    assert (shipped.exit_code, shipped.stdout) == (0, "prices.yaml: from 2026-10-09: 6 models\n")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("tables:\n- from: 2026-10-09\n  models: {m: 3}\n", encoding="utf-8")
+    wrong = CliRunner().invoke(app, ["prices", "check", str(mine)])
+    assert isinstance(wrong.exception, PriceError)
+    assert "mine.yaml:3: tables.0.models.m" in str(wrong.exception)

@@ -8,7 +8,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from cluster.messages import Usage
+from cluster.messages import Metered, Usage
 from cluster.metrics import Tally, render
 from tests.records.examples import a_record
 
@@ -87,7 +87,7 @@ def test_ended_calls_add_up() -> None:
 def test_tokens_are_counted_for_the_model_that_used_them() -> None:
     """Also of a call that two models served."""
     tally = Tally()
-    tally.add(replace(RECORD, usage_by_model={"m": Usage(text_in=1), "n": Usage(text_in=9)}))
+    tally.add(replace(RECORD, metered=Metered(usage_by_model={"m": Usage(text_in=1), "n": Usage(text_in=9)})))
     tokens = tally.snapshot()["tokens"]
     assert (tokens["m", "text_in"], tokens["n", "text_in"]) == (1, 9)
     assert {model for model, _ in tokens} == {"m", "n"}

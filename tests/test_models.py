@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from cluster.budget.pricing import rates_of
+from cluster.budget.prices import load_prices
 from cluster.errors import ModelError
 from cluster.models import load_models
 
@@ -17,7 +18,7 @@ def test_every_model_in_service_has_a_price() -> None:
     """A model that a profile may name can be paid for."""
     for model in load_models().values():
         if model.retired is None:
-            assert rates_of(model.name).audio_out > 0
+            assert load_prices().rates(model.name, date(2026, 11, 24)).audio_out > 0
 
 
 def test_the_default_model_is_what_its_documentation_says() -> None:

@@ -10,20 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cluster.budget.admission import Wish
 from cluster.budget.leases import Lease
-from cluster.budget.pricing import (
-    Rates,
-    Talk,
-    estimate_usd_micros,
-    instruction_tokens,
-    rates_of,
-    wind_down_usd_micros,
-)
-from cluster.messages import Assignment, CallRecord, CallRequest, Direction, Line, Renewal, Usage
+from cluster.budget.pricing import Talk, Tariff, estimate_usd_micros, instruction_tokens, wind_down_usd_micros
+from cluster.messages import Assignment, CallRecord, CallRequest, Direction, Line, Metered, Renewal, Usage
 from cluster.outcome import Outcome
 
 if TYPE_CHECKING:
     from datetime import date
 
+    from cluster.budget.prices import Prices
     from cluster.profiles import Profile
 
 Json = dict[str, Any]
@@ -37,23 +31,26 @@ class Terms:
     max_duration_s: float
     max_cost_usd_micros: int
     talk: Talk
-    rates: Rates
+    tariff: Tariff
 
     def wish(self) -> Wish:
         """What admission is asked for."""
         return Wish(
-            estimate_usd_micros=estimate_usd_micros(self.max_duration_s, self.talk, self.rates),
+            estimate_usd_micros=estimate_usd_micros(self.max_duration_s, self.talk, self.tariff),
             wind_down_usd_micros=self.wind_down_usd_micros(0.0),
             max_cost_usd_micros=self.max_cost_usd_micros,
         )
 
     def wind_down_usd_micros(self, talk_s: float) -> int:
         """What has to be left for the turn in progress and the goodbye."""
-        return wind_down_usd_micros(talk_s, self.talk, self.rates)
+        return wind_down_usd_micros(talk_s, self.talk, self.tariff)
 
 
-def terms_of(request: CallRequest, profile: Profile, day: date) -> Terms:
-    """The tighter one of the request's and the profile's limits. Raises `PriceError` for a model without a price."""
+def terms_of(request: CallRequest, profile: Profile, prices: Prices, day: date) -> Terms:
+    """The tighter one of the request's and the profile's limits, and the prices of the day.
+
+    Raises `PriceError` for a model without a price.
+    """
     limits, compression = profile.limits, profile.compression
     max_cost = limits.max_cost_usd_micros
     asked_s, asked_cost = request.max_duration_s, request.max_cost_usd_micros
@@ -62,7 +59,7 @@ def terms_of(request: CallRequest, profile: Profile, day: date) -> Terms:
         max_duration_s=limits.max_duration_s if asked_s is None else min(asked_s, limits.max_duration_s),
         max_cost_usd_micros=max_cost if asked_cost is None else min(asked_cost, max_cost),
         talk=Talk(instruction_tokens(profile.instructions), compression.trigger_tokens, compression.target_tokens),
-        rates=rates_of(profile.model, day),
+        tariff=prices.tariff(request, [target.model for target in profile.targets()], day),
     )
 
 
@@ -91,6 +88,7 @@ class OpenCall:
             reserved_usd_micros=lease.reserved_usd_micros,
             renew_every_s=renew_every_s,
             lease_ttl_s=lease_ttl_s,
+            tariff=self.terms.tariff,
         )
 
     def lost_record(self, lease: Lease, outcome: Outcome, ended_at: float) -> CallRecord:
@@ -121,6 +119,8 @@ class OpenCall:
             from_=request.from_,
             transcript=renewal.checkpoint.transcript if renewal else (),
             detail=LOST_DETAIL if renewal else NEVER_RENEWED_DETAIL,
+            metered=renewal.metered if renewal else Metered(),
+            charges_usd_micros=renewal.charges_usd_micros if renewal else {},
         )
 
 
@@ -156,7 +156,7 @@ def record_to_json(record: CallRecord) -> Json:
         "quality": dict(record.quality),
         "transcript": [_fields(line) for line in record.transcript],
         "live_faults": [],
-        "usage_by_model": {model: _fields(usage) for model, usage in record.usage_by_model.items()},
+        "metered": metered_to_json(record.metered),
         "charges_usd_micros": dict(record.charges_usd_micros),
     }
 
@@ -165,14 +165,29 @@ def record_from_json(fields: Mapping[str, Any]) -> CallRecord:
     """Read back what `record_to_json` wrote."""
     return CallRecord(
         **{
-            **fields,
+            **{name: value for name, value in fields.items() if name in CallRecord.__slots__},
             "direction": Direction(fields["direction"]),
             "outcome": Outcome.parse(fields["outcome"]),
             "usage": Usage(**fields["usage"]),
             "transcript": tuple(Line(**line) for line in fields["transcript"]),
             "live_faults": (),
-            "usage_by_model": {m: Usage(**usage) for m, usage in fields.get("usage_by_model", {}).items()},
+            "metered": metered_from_json(fields["metered"]) if "metered" in fields else Metered(),
         }
+    )
+
+
+def metered_to_json(metered: Metered) -> Json:
+    """What was metered, as JSON."""
+    return _fields(metered) | {
+        "usage_by_model": {model: _fields(usage) for model, usage in metered.usage_by_model.items()},
+        "tool_calls": dict(metered.tool_calls),
+    }
+
+
+def metered_from_json(fields: Mapping[str, Any]) -> Metered:
+    """Read back what `metered_to_json` wrote."""
+    return Metered(
+        **{**fields, "usage_by_model": {model: Usage(**usage) for model, usage in fields["usage_by_model"].items()}}
     )
 
 

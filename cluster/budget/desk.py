@@ -21,7 +21,6 @@ from cluster.budget.leases import Lease, LeaseBook, LeaseState
 from cluster.budget.limits import Limits
 from cluster.budget.policy import NO_POLICY, Policy
 from cluster.budget.pool import Pool, SlotState
-from cluster.budget.pricing import rates_of
 from cluster.budget.providers import Providers
 from cluster.budget.serving import SYSTEM_CLOCK, Clock, Serving
 from cluster.messages import Admission, CallRequest, Direction, Renewal, Verdict
@@ -86,6 +85,7 @@ class Desk:
         )
         self._doorway = Doorway(
             limits=self._limits,
+            prices=rules.prices,
             profiles=profiles,
             book=self._book,
             garage=self._garage,
@@ -116,7 +116,7 @@ class Desk:
         """
         for profile in self._profiles.values():
             for target in profile.targets():
-                rates_of(target.model, self._clock.today())
+                self._rules.prices.rates(target.model, self._clock.today())
         utc = self._clock.utc()
         self._journal.write(rows.forgotten(utc - ANSWERS_KEPT_S))
         stored = await asyncio.to_thread(rows.load, self._engine, str(self._clock.today()), utc - ANSWERS_KEPT_S)
@@ -127,7 +127,7 @@ class Desk:
         for row in stored.open:
             # A profile that is gone meanwhile runs on in its actor; only the margin for its goodbye is a guess.
             profile = self._profiles.get(row.request.profile) or next(iter(self._profiles.values()))
-            terms = terms_of(row.request, profile, date.fromisoformat(row.lease.day))
+            terms = terms_of(row.request, profile, self._rules.prices, date.fromisoformat(row.lease.day))
             # An actor that has not got the call serves others: with the lease it has no more to do.
             slot = row.lease.slot if row.lease.slot in live else ""
             # Whoever holds it has a whole time to live to be heard of: a restart takes nothing from anybody.
@@ -261,6 +261,7 @@ def _shown(lease: Lease, call: OpenCall, utc: float) -> dict[str, Any]:
         "duration_s": round(utc - call.started_at, 3),
         "talk_s": talk_s,
         "cost_usd_micros": lease.cost_usd_micros,
+        "charges_usd_micros": dict(call.renewal.charges_usd_micros) if call.renewal else {},
         "reserved_usd_micros": lease.reserved_usd_micros,
         "slot": lease.slot,
     }

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cluster.budget.leases import LeaseBook
     from cluster.budget.limits import Limits
     from cluster.budget.ports import History
+    from cluster.budget.prices import Prices
     from cluster.budget.providers import Providers
     from cluster.budget.serving import Clock, Serving
     from cluster.profiles import Profile
@@ -51,6 +52,7 @@ class Doorway:
         self,
         *,
         limits: Limits,
+        prices: Prices,
         profiles: Mapping[str, Profile],
         book: LeaseBook,
         garage: Garage,
@@ -63,6 +65,7 @@ class Doorway:
     ) -> None:
         """`lease_ids` gives names that were never used before."""
         self._limits = limits
+        self._prices = prices
         self._profiles = profiles
         self._book = book
         self._garage = garage
@@ -110,7 +113,7 @@ class Doorway:
             known = ", ".join(sorted(self._profiles))
             return Refused(outcome=UNKNOWN_PROFILE, detail=f"There is no such profile; there are {known}.")
         request, today = self._limits.routed(request), self._clock.today()
-        terms = terms_of(request, profile, today)
+        terms = terms_of(request, profile, self._prices, today)
         decision = decide(terms.wish(), self._limits.load(request, profile))
         if not isinstance(decision, Admit):
             return decision

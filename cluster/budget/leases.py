@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
 from cluster.machine import Table, step
 from cluster.messages import Direction, Verdict
@@ -63,12 +64,14 @@ LEASE: Table[LeaseState, LeaseEvent] = {
         _E.START: _S.HELD,
         _E.RENEW: _S.HELD,
         _E.WIND_DOWN: _S.WINDING_DOWN,
+        _E.REASSIGN: _S.HELD,
         _E.END: _S.ENDING,
     },
     _S.WINDING_DOWN: {
         _E.START: _S.WINDING_DOWN,
         _E.RENEW: _S.WINDING_DOWN,
         _E.WIND_DOWN: _S.WINDING_DOWN,
+        _E.REASSIGN: _S.WINDING_DOWN,
         _E.END: _S.ENDING,
     },
     _S.ENDING: {_E.SETTLE: _S.SETTLED},
@@ -77,6 +80,15 @@ LEASE: Table[LeaseState, LeaseEvent] = {
 }
 ANSWERABLE = frozenset(state for state, events in LEASE.items() if _E.RENEW in events)
 """States in which a renewal is listened to."""
+
+
+MAX_MOVES: Final = 4
+MOVES_WITHIN_S: Final = 60.0
+"""A call whose actors die so often kills them itself."""
+
+
+class TooManyMoves(Exception):
+    """The lease was given to `MAX_MOVES` other actors within `MOVES_WITHIN_S`."""
 
 
 class UnknownLease(KeyError):
@@ -104,6 +116,8 @@ class Lease:
     """When it runs out unless its holder renews, in monotonic seconds. Not before its admission is durable."""
     fencing_token: int = 1
     state: LeaseState = LeaseState.GRANTED
+    moved_at: tuple[float, ...] = ()
+    """When it was given to other actors of late."""
     direction: Direction = Direction.OUTBOUND
     campaign: str = ""
     trunk: str = ""
@@ -187,10 +201,21 @@ class LeaseBook:
         return self._put(replace(lease, expires_at=now + self._ttl_s))
 
     def reassign(self, lease_id: str, slot: str, now: float) -> Lease:
-        """Give the lease to another actor; whatever the earlier one still says is void from now on."""
+        """Give the lease, with its money, to another actor; whatever the earlier one still says is void from now on.
+
+        A caller waits for whoever takes over a running call: it has a time to live for that, and no longer.
+        Raises `TooManyMoves`.
+        """
         lease = self._moved(lease_id, LeaseEvent.REASSIGN)
+        if not may_move(lease, now):
+            raise TooManyMoves(lease_id)
+        within_s = self._start_within_s if lease.state is LeaseState.GRANTED else self._ttl_s
         token = lease.fencing_token + 1
-        return self._put(replace(lease, slot=slot, fencing_token=token, expires_at=now + self._start_within_s))
+        return self._put(
+            replace(
+                lease, slot=slot, fencing_token=token, expires_at=now + within_s, moved_at=(*_moves(lease, now), now)
+            )
+        )
 
     def renew(
         self,
@@ -278,3 +303,13 @@ class LeaseBook:
         del self._by_call[lease.call_id]
         self.counts.subtract(lease.groups())
         self._reserved[lease.tenant, lease.day] -= lease.reserved_usd_micros
+
+
+def may_move(lease: Lease, now: float) -> bool:
+    """Whether `LeaseBook.reassign` would give it to another actor."""
+    return LeaseEvent.REASSIGN in LEASE[lease.state] and len(_moves(lease, now)) < MAX_MOVES
+
+
+def _moves(lease: Lease, now: float) -> tuple[float, ...]:
+    """Those that count still."""
+    return tuple(at for at in lease.moved_at if at > now - MOVES_WITHIN_S)

@@ -1,8 +1,8 @@
-"""What a call costs: exactly, from the tokens that were reported, and estimated, before it begins.
+"""What a call costs: exactly, from what was metered, and estimated, before it begins. Pure.
 
 Rules of this file:
-1. Money is integer micro-dollars, rounded up: no rounding ever hides a cost.
-2. Nothing here reads a clock: the day of the call is an argument.
+1. Money is integer micro-dollars. Each kind of charge is rounded up, once: no rounding ever hides a cost.
+2. A call is priced with its `Tariff`, the prices of the day of its admission, also when it passes midnight.
 3. The Live API bills the whole context again on every turn (Google's best-practices page; summing every per-turn
    record matches the bill within 3 %). So an estimate follows the number of turns, and a rate per minute is 3 to 10
    times too low.
@@ -11,19 +11,12 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date
-from decimal import Decimal, InvalidOperation
-from functools import cache, lru_cache
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from functools import lru_cache
 
-import yaml
+from cluster.errors import PriceError
+from cluster.messages import Metered, Usage
 
-from cluster.errors import InputError
-from cluster.messages import Usage
-
-PRICES_FILE = Path(__file__).with_name("prices.yaml")
 AUDIO_TOKENS_PER_S = 25
 """Of Live audio, in and out; 12 USD per million tokens are then the price list's 0.018 USD a minute exactly."""
 CHARS_PER_TOKEN = 4
@@ -35,18 +28,15 @@ TURN_S = 20
 """A turn of phone talk as in the reference's cost table: 2 s of it are pauses."""
 TRANSCRIPT_TOKENS_PER_TURN = -(-175 * (CALLER_S_PER_TURN + AGENT_S_PER_TURN) // 60)
 """About 175 tokens in a minute of speech."""
+GOODBYE_S = 2 * TURN_S
+"""The turn in progress, and the goodbye."""
 
-_MODALITIES = ("text_in", "audio_in", "text_out", "audio_out")
 _TOKENS_PER_PRICE = 1_000_000
-
-
-class PriceError(InputError):
-    """The price table is malformed, or has no price that was asked for; the message says which and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Micro-dollars per 1,000,000 tokens of one model on one day."""
+    """Micro-dollars per 1,000,000 tokens of one model."""
 
     text_in: int
     audio_in: int
@@ -54,12 +44,50 @@ class Rates:
     """Thoughts and transcripts too."""
     audio_out: int
 
-    def charge(self, *, text_in: int = 0, audio_in: int = 0, text_out: int = 0, audio_out: int = 0) -> int:
-        """Micro-dollars for so many tokens, rounded up once for the sum."""
-        millionths = (
-            text_in * self.text_in + audio_in * self.audio_in + text_out * self.text_out + audio_out * self.audio_out
+    def millionths(self, *, text_in: int = 0, audio_in: int = 0, text_out: int = 0, audio_out: int = 0) -> int:
+        """What so many tokens cost, in millionths of a micro-dollar, exactly."""
+        return text_in * self.text_in + audio_in * self.audio_in + text_out * self.text_out + audio_out * self.audio_out
+
+
+@dataclass(frozen=True, slots=True)
+class PerMinute:
+    """A price by time."""
+
+    usd_micros: int = 0
+    increment_s: int = 60
+    """Each one that has begun is charged whole."""
+
+    def charge(self, seconds: float) -> int:
+        """Micro-dollars for so many seconds; none for none."""
+        increments = -(-round(seconds * 1000) // (self.increment_s * 1000))
+        return -(-increments * self.increment_s * self.usd_micros // 60)
+
+
+FREE = PerMinute()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tariff:
+    """Every price that one call can meet."""
+
+    rates: Mapping[str, Rates]
+    """By model."""
+    trunk: PerMinute = FREE
+    """From the answer to the end."""
+    livekit: PerMinute = FREE
+    """From the beginning to the end."""
+    tools: Mapping[str, int] = field(default_factory=dict)
+    """Micro-dollars per call, by the tool's name; others are free."""
+
+    def dearest(self) -> Rates:
+        """The highest rate of each modality, whichever of the models will serve."""
+        every = self.rates.values()
+        return Rates(
+            text_in=max(rates.text_in for rates in every),
+            audio_in=max(rates.audio_in for rates in every),
+            text_out=max(rates.text_out for rates in every),
+            audio_out=max(rates.audio_out for rates in every),
         )
-        return -(-millionths // _TOKENS_PER_PRICE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,61 +102,27 @@ class Talk:
     """… to so many."""
 
 
-Prices = Mapping[date, Mapping[str, Rates]]
-"""Tables by their first day."""
+def charges(metered: Metered, tariff: Tariff) -> dict[str, int]:
+    """What was metered, priced: micro-dollars by kind, those that are not nothing.
 
-
-@cache
-def load_prices(path: Path = PRICES_FILE) -> Prices:
-    """The dated price tables of a YAML file. Raises `PriceError` with the file, the table and the field."""
-    tables = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(tables, list) or not tables:
-        raise PriceError(f"{path.name}: expected a list of tables, each with `from` and `models`")
-    return dict(_table(path.name, table) for table in tables)
-
-
-def _table(file: str, table: Any) -> tuple[date, dict[str, Rates]]:
-    if not isinstance(table, dict) or table.keys() != {"from", "models"} or not isinstance(table["models"], dict):
-        raise PriceError(f"{file}: a table has exactly `from` (a date) and `models` (a mapping)")
-    first_day = table["from"]
-    if not isinstance(first_day, date):
-        raise PriceError(f"{file}: from: {first_day!r} is not a date; write it as 2026-10-09")
-    return first_day, {
-        model: _rates(f"{file}: {first_day}: {model}", prices) for model, prices in table["models"].items()
+    Raises `PriceError` for a model that the tariff does not have.
+    """
+    millionths = sum(_millionths(usage, model, tariff) for model, usage in metered.usage_by_model.items())
+    by_kind = {
+        "model": -(-millionths // _TOKENS_PER_PRICE),
+        "trunk": tariff.trunk.charge(metered.line_s),
+        "livekit": tariff.livekit.charge(metered.room_s),
+        "tools": sum(calls * tariff.tools.get(name, 0) for name, calls in metered.tool_calls.items()),
     }
+    return {kind: usd_micros for kind, usd_micros in by_kind.items() if usd_micros}
 
 
-def _rates(where: str, prices: Any) -> Rates:
-    if not isinstance(prices, dict) or prices.keys() != set(_MODALITIES):
-        raise PriceError(f"{where}: expected exactly {', '.join(_MODALITIES)}")
-    return Rates(*(_micros(f"{where}: {name}", prices[name]) for name in _MODALITIES))
-
-
-def _micros(where: str, usd: Any) -> int:
-    try:
-        micros = Decimal(str(usd)) * 1_000_000
-        if micros >= 0 and micros == int(micros):
-            return int(micros)
-    except (InvalidOperation, OverflowError, ValueError):
-        pass
-    raise PriceError(f"{where}: {usd!r} is not an amount in USD of at most six decimals")
-
-
-def rates_of(model: str, day: date | None = None, prices: Prices | None = None) -> Rates:
-    """The model's rates on a day, by default those of its newest table. Raises `PriceError` if there are none."""
-    tables = load_prices() if prices is None else prices
-    in_force = [first for first, models in tables.items() if model in models and (day is None or first <= day)]
-    if not in_force:
-        known = ", ".join(sorted({name for models in tables.values() for name in models}))
-        when = "" if day is None else f" on {day}"
-        raise PriceError(f"no price for the model {model!r}{when}: add it to prices.yaml or use one of {known}")
-    return tables[max(in_force)][model]
-
-
-def cost_usd_micros(usage: Usage, model: str, day: date | None = None) -> int:
-    """What the reported tokens cost. Raises `PriceError` for a model without a price."""
+def _millionths(usage: Usage, model: str, tariff: Tariff) -> int:
+    rates = tariff.rates.get(model)
+    if rates is None:
+        raise PriceError(f"the call's tariff has no price for the model {model!r}")
     transcript = -(-usage.transcript_chars // CHARS_PER_TOKEN)
-    return rates_of(model, day).charge(
+    return rates.millionths(
         text_in=usage.text_in,
         audio_in=usage.audio_in,
         text_out=usage.text_out + transcript,
@@ -136,19 +130,34 @@ def cost_usd_micros(usage: Usage, model: str, day: date | None = None) -> int:
     )
 
 
-def call_cost_usd_micros(usages: Mapping[str, Usage], day: date | None = None) -> int:
-    """What a call costs that several models served. Raises `PriceError` for a model without a price."""
-    return sum(cost_usd_micros(usage, model, day) for model, usage in usages.items())
-
-
 def instruction_tokens(text: str) -> int:
     """Roughly how many tokens a text is; it matters little beside the audio."""
     return -(-len(text) // CHARS_PER_TOKEN)
 
 
+def estimate_usd_micros(duration_s: float, talk: Talk, tariff: Tariff) -> int:
+    """What a call of that length will cost, as a conversation in which both sides speak about equally."""
+    by_time = tariff.trunk.charge(duration_s) + tariff.livekit.charge(duration_s)
+    return _talk_usd_micros(duration_s, talk, tariff.dearest()) + by_time
+
+
+def wind_down_usd_micros(talk_s: float, talk: Talk, tariff: Tariff) -> int:
+    """What two more turns cost after so many seconds of talk: the one in progress, and the goodbye."""
+    heard = int(talk_s) * AUDIO_TOKENS_PER_S
+    # Where in its cycle the window stands is not known, so it counts as full.
+    conversation = min(heard, talk.trigger_tokens) + (CALLER_S_PER_TURN + AGENT_S_PER_TURN) * AUDIO_TOKENS_PER_S
+    by_time = sum(_ahead(price, talk_s, GOODBYE_S) for price in (tariff.trunk, tariff.livekit))
+    return 2 * _turn(conversation, talk, tariff.dearest()) + by_time
+
+
+def _ahead(price: PerMinute, after_s: float, seconds: float) -> int:
+    """The increments that will begin. The room is some seconds older than the talk: one more may."""
+    return price.charge(after_s + seconds + price.increment_s) - price.charge(after_s)
+
+
 @lru_cache(maxsize=1024)
-def estimate_usd_micros(duration_s: float, talk: Talk, rates: Rates) -> int:
-    """What a call of that length will cost, as a conversation in which both sides speak about equally.
+def _talk_usd_micros(duration_s: float, talk: Talk, rates: Rates) -> int:
+    """The model's part of an estimate.
 
     Turn i bills the instructions, the conversation so far (the caller's seconds up to i, the agent's before i), the
     agent's audio, both transcripts and the time spent listening, which 3.8 bills once and does not keep.
@@ -162,23 +171,16 @@ def estimate_usd_micros(duration_s: float, talk: Talk, rates: Rates) -> int:
     return total
 
 
-def wind_down_usd_micros(talk_s: float, talk: Talk, rates: Rates) -> int:
-    """What two more turns cost after so many seconds of talk: the one in progress, and the goodbye."""
-    heard = int(talk_s) * AUDIO_TOKENS_PER_S
-    # Where in its cycle the window stands is not known, so it counts as full.
-    conversation = min(heard, talk.trigger_tokens) + (CALLER_S_PER_TURN + AGENT_S_PER_TURN) * AUDIO_TOKENS_PER_S
-    return 2 * _turn(conversation, talk, rates)
-
-
 def _cut(conversation: int, talk: Talk) -> int:
     return talk.target_tokens if conversation > talk.trigger_tokens else conversation
 
 
 def _turn(conversation: int, talk: Talk, rates: Rates) -> int:
     listening = (TURN_S - CALLER_S_PER_TURN) * AUDIO_TOKENS_PER_S
-    return rates.charge(
+    millionths = rates.millionths(
         text_in=talk.instruction_tokens,
         audio_in=conversation + listening,
         text_out=TRANSCRIPT_TOKENS_PER_TURN,
         audio_out=AGENT_S_PER_TURN * AUDIO_TOKENS_PER_S,
     )
+    return -(-millionths // _TOKENS_PER_PRICE)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cluster.budget.breaker import BreakerRules
 from cluster.budget.pool import PoolRules
+from cluster.budget.prices import Prices, load_prices
 from cluster.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class DeskRules:
     max_calls: int
     daily_budget_usd_micros: int
     """Per tenant and day (UTC)."""
+    prices: Prices
     renew_every_s: float
     lease_ttl_s: float
     setup_timeout_s: float
@@ -33,7 +35,10 @@ class DeskRules:
 
 
 def desk_rules(settings: Settings, profiles: Mapping[str, Profile]) -> DeskRules:
-    """The limits that the settings give. Raises `SettingsError` for parked actors of a profile that does not exist."""
+    """The limits that the settings give. Raises `PriceError` for a wrong table of prices.
+
+    Raises `SettingsError` for parked actors of a profile that does not exist.
+    """
     pool = settings.pool
     for name in pool.parked:
         if name not in profiles:
@@ -44,6 +49,7 @@ def desk_rules(settings: Settings, profiles: Mapping[str, Profile]) -> DeskRules
     return DeskRules(
         max_calls=pool.max_calls,
         daily_budget_usd_micros=settings.budget.daily_usd_micros,
+        prices=load_prices(settings.budget.prices_file),
         renew_every_s=pool.renew_every_s,
         lease_ttl_s=pool.lease_ttl_s,
         setup_timeout_s=settings.live.setup_timeout_s,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
-from cluster.budget.pricing import call_cost_usd_micros
+from cluster.budget.pricing import charges
 from cluster.call.faults import Fault, diagnose
 from cluster.call.meter import LiveMeter
 from cluster.call.quality import LineStats, score
 from cluster.call.usage import UsageBook
-from cluster.messages import Assignment, CallEvent, CallRecord, Checkpoint, LiveFault, Renewal, Usage
+from cluster.messages import Assignment, CallEvent, CallRecord, Checkpoint, LiveFault, Metered, Renewal
 
 if TYPE_CHECKING:
     from cluster.call.core import CallCore
@@ -49,6 +50,7 @@ class Account:
         self._live_model = ""
         self._events: list[CallEvent] = []
         self._lines: list[LineStats] = []
+        self._tool_calls: Counter[str] = Counter()
 
     def note(self, kind: str, now: float, **fields: Any) -> None:
         """Add an event to the timeline."""
@@ -93,28 +95,37 @@ class Account:
         """So much of the caller's audio was sent to the model."""
         self._meters[connection].sent(seconds)
 
+    def tool_ran(self, name: str) -> None:
+        """A tool was started."""
+        self._tool_calls[name] += 1
+
     def line(self, stats: LineStats) -> float:
         """A reading of the line; returns its score."""
         self._lines.append(stats)
         return score(stats)
 
-    def usage(self) -> Usage:
-        """Tokens so far, of all models."""
-        return self._book.total()
-
-    def cost_usd_micros(self) -> int:
-        """What the call has cost so far."""
-        return call_cost_usd_micros(self._book.by_model())
+    def metered(self, core: CallCore, now: float) -> Metered:
+        """What the call has to pay for so far."""
+        return Metered(
+            usage_by_model=self._book.by_model(),
+            line_s=_talk_s(core, now),
+            room_s=round(now - self._began, 3),
+            tool_calls=dict(self._tool_calls),
+        )
 
     def renewal(self, core: CallCore, now: float) -> Renewal:
         """The heartbeat as it stands; faults are told once."""
         ok, self._live_ok = self._live_ok, False
+        metered = self.metered(core, now)
+        by_kind = charges(metered, self.assignment.tariff)
         return Renewal(
             lease_id=self.assignment.lease_id,
             fencing_token=self.assignment.fencing_token,
-            usage=self.usage(),
-            cost_usd_micros=self.cost_usd_micros(),
-            talk_s=_talk_s(core, now),
+            usage=self._book.total(),
+            cost_usd_micros=sum(by_kind.values()),
+            talk_s=metered.line_s,
+            metered=metered,
+            charges_usd_micros=by_kind,
             live_faults=self._take_faults(),
             live_ok=ok,
             live_model=self._live_model,
@@ -128,7 +139,8 @@ class Account:
         """The one row of this call, whose last turn is over too."""
         for meter in self._meters.values():
             meter.disconnected()
-        by_model = self._book.by_model()
+        metered = self.metered(core, now)
+        by_kind = charges(metered, self.assignment.tariff)
         request = self.assignment.request
         answered_s = None if core.answered_at is None else round(core.answered_at - self._began, 3)
         return CallRecord(
@@ -144,10 +156,10 @@ class Account:
             outcome=outcome,
             started_at=started_at,
             answered_s=answered_s,
-            duration_s=round(now - self._began, 3),
-            talk_s=_talk_s(core, now),
-            cost_usd_micros=self.cost_usd_micros(),
-            usage=self.usage(),
+            duration_s=metered.room_s,
+            talk_s=metered.line_s,
+            cost_usd_micros=sum(by_kind.values()),
+            usage=self._book.total(),
             timings_ms=self.timings_ms | {f"{k}_p50": round(median(v), 1) for k, v in core.floor.latencies_ms.items()},
             quality=self._quality(),
             to=request.to,
@@ -156,7 +168,8 @@ class Account:
             recording_url=self.recording_url,
             detail=core.detail,
             live_faults=self._take_faults(),
-            usage_by_model=by_model if len(by_model) > 1 else {},
+            metered=metered,
+            charges_usd_micros=by_kind,
         )
 
     def _take_faults(self) -> tuple[LiveFault, ...]:

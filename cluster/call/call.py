@@ -247,11 +247,11 @@ class PhoneCall:
     async def _renew_for_ever(self) -> None:
         while True:
             await asyncio.sleep(self._assignment.renew_every_s)
-            verdict = await self._kit.upstream.renew(self._account.renewal(self._core, time.monotonic()))
-            spent = self._account.cost_usd_micros()
+            renewal = self._account.renewal(self._core, time.monotonic())
+            verdict = await self._kit.upstream.renew(renewal)
             if verdict is Verdict.VOID:
                 self._evicted()
-            elif verdict is Verdict.WIND_DOWN or spent >= self._assignment.max_cost_usd_micros:
+            elif verdict is Verdict.WIND_DOWN or renewal.cost_usd_micros >= self._assignment.max_cost_usd_micros:
                 self.feed(ev.WindDown(o.MAX_COST))
 
     async def _report_for_ever(self) -> None:
@@ -323,7 +323,10 @@ class PhoneCall:
         match effect:
             case ev.Note(kind, fields):
                 self._note(kind, **fields)
-            case ev.RunTool() | ev.CancelTool():
+            case ev.RunTool():
+                self._account.tool_ran(effect.name)
+                self._tools.carry_out(effect)
+            case ev.CancelTool():
                 self._tools.carry_out(effect)
             case ev.OpenLine():
                 self._tasks.create_task(self._open_line())

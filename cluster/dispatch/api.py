@@ -259,7 +259,8 @@ def _as_it_stands(call: dict[str, Any], live: Mapping[str, Any] | None) -> dict[
     """The call with what `BudgetPool` knows better while it runs: its cost and how long it lasts."""
     if live is None or call["state"] == ENDED:
         return call
-    return call | {"cost": cost_view(live["cost_usd_micros"]), "duration_s": live["duration_s"]}
+    cost = cost_view(live["cost_usd_micros"], live["charges_usd_micros"])
+    return call | {"cost": cost, "duration_s": live["duration_s"]}
 
 
 def _only_live(call_id: str, live: Mapping[str, Any]) -> dict[str, Any]:

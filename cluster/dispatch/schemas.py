@@ -25,6 +25,9 @@ class Cost(Answer):
 
     usd: float
     usd_micros: int
+    by_kind_usd_micros: dict[str, int] = Field(
+        description="What it is made of: `model`, `trunk`, `livekit`, `tools`, as far as there is any"
+    )
 
 
 class OutcomeShape(Answer):

@@ -154,6 +154,7 @@ def _row(record: CallRecord) -> dict[str, Any]:
         "duration_s": record.duration_s,
         "talk_s": record.talk_s,
         "cost_usd_micros": record.cost_usd_micros,
+        "charges_usd_micros": dict(record.charges_usd_micros),
         "usage": asdict(record.usage),
         "timings_ms": dict(record.timings_ms),
         "quality": dict(record.quality),

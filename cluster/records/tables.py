@@ -36,6 +36,7 @@ calls = Table(
     Column("duration_s", Float(53)),
     Column("talk_s", Float(53)),
     Column("cost_usd_micros", BigInteger, nullable=False, default=0),
+    Column("charges_usd_micros", JSON),  # the parts of the cost, by kind
     Column("usage", JSON),
     Column("timings_ms", JSON),
     Column("quality", JSON),

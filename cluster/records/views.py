@@ -33,7 +33,6 @@ def event_view(seq: int, kind: str, at_s: float, fields: Mapping[str, Any]) -> J
 def summary_view(row: Row, *, full_numbers: bool = False) -> Json:
     """A call as a list shows it, from its row of the table `calls`."""
     shown = (lambda number: number) if full_numbers else mask
-    micros = row["cost_usd_micros"]
     ended = row["ended_at"] is not None
     return {
         "call_id": row["call_id"],
@@ -48,7 +47,7 @@ def summary_view(row: Row, *, full_numbers: bool = False) -> Json:
         "answered_s": row["answered_s"],
         "duration_s": row["duration_s"],
         "talk_s": row["talk_s"],
-        "cost": cost_view(micros),
+        "cost": cost_view(row["cost_usd_micros"], row["charges_usd_micros"] or {}),
         "outcome": {"result": row["result"], "reason": row["reason"], "detail": row["detail"]} if ended else None,
     }
 
@@ -71,9 +70,13 @@ def call_view(row: Row, events: Sequence[Json], *, full_numbers: bool = False) -
     }
 
 
-def cost_view(usd_micros: int) -> Json:
-    """Money for people and for programs."""
-    return {"usd": usd_micros / 1_000_000, "usd_micros": usd_micros}
+def cost_view(usd_micros: int, by_kind_usd_micros: Mapping[str, int]) -> Json:
+    """Money for people and for programs, and what it is made of."""
+    return {
+        "usd": usd_micros / 1_000_000,
+        "usd_micros": usd_micros,
+        "by_kind_usd_micros": dict(by_kind_usd_micros),
+    }
 
 
 def _leg(view: Json, events: Iterable[Json]) -> Json:

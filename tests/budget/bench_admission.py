@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cluster.budget.desk import Desk
 from cluster.budget.pool import PoolRules
+from cluster.budget.prices import load_prices
 from cluster.budget.rules import DeskRules
 from cluster.messages import Admitted
 from cluster.models import load_models
@@ -21,6 +22,7 @@ from tests.budget.fakes import FakeCallActor, FakeCallActors, FakeHistory, call_
 
 RULES = DeskRules(
     max_calls=256,
+    prices=load_prices(),
     daily_budget_usd_micros=10**12,
     renew_every_s=2,
     lease_ttl_s=10,

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, select
 from cluster.budget.desk import Desk
 from cluster.budget.policy import NO_POLICY, Policy
 from cluster.budget.pool import PoolRules
+from cluster.budget.prices import load_prices
 from cluster.budget.rules import DeskRules
 from cluster.budget.serving import Clock
 from cluster.budget.tables import leases
@@ -25,6 +26,7 @@ def desk_rules(**changes: Any) -> DeskRules:
     fields: dict[str, Any] = {
         "max_calls": 4,
         "daily_budget_usd_micros": 10_000_000,
+        "prices": load_prices(),
         "renew_every_s": 2.0,
         "lease_ttl_s": 10.0,
         "setup_timeout_s": 8.0,

@@ -19,8 +19,10 @@ from cluster.budget.calls import (
     terms_of,
 )
 from cluster.budget.leases import Lease
-from cluster.budget.pricing import PriceError
-from cluster.messages import Assignment, Checkpoint, Direction, Line, LiveFault, Renewal, Usage
+from cluster.budget.prices import load_prices
+from cluster.budget.pricing import Tariff
+from cluster.errors import PriceError
+from cluster.messages import Assignment, Checkpoint, Direction, Line, LiveFault, Metered, Renewal, Usage
 from cluster.profiles import Profile
 from tests.budget.fakes import call_record, call_request
 
@@ -41,7 +43,7 @@ LEASE = Lease(
 def open_call(profiles: dict[str, Profile], renewal: Renewal | None = None) -> OpenCall:
     """A call that began at second 100 and was last heard of at 130."""
     request = call_request(context={"name": "Ana"})
-    terms = terms_of(request, profiles["receptionist"], DAY)
+    terms = terms_of(request, profiles["receptionist"], load_prices(), DAY)
     return OpenCall(request=request, terms=terms, started_at=100.0, renewal=renewal, renewed_at=130.0)
 
 
@@ -72,7 +74,7 @@ def test_a_request_tightens_the_limits_of_the_profile_and_never_widens_them(
     request = call_request(max_duration_s=asked_s, max_cost_usd_micros=asked_usd_micros)
     profile = profiles["receptionist"]
     limits = profile.limits.model_copy(update={"max_duration_s": 600, "max_cost_usd": 2})
-    terms = terms_of(request, profile.model_copy(update={"limits": limits}), DAY)
+    terms = terms_of(request, profile.model_copy(update={"limits": limits}), load_prices(), DAY)
     assert (terms.max_duration_s, terms.max_cost_usd_micros) == (duration_s, usd_micros)
     assert terms.wish().max_cost_usd_micros == usd_micros
     assert 0 < terms.wish().wind_down_usd_micros < terms.wind_down_usd_micros(300.0)
@@ -83,7 +85,7 @@ def test_a_profile_whose_model_has_no_price_can_not_be_admitted(profiles: dict[s
     """Nothing is free because nobody knows what it costs."""
     profile = profiles["receptionist"].model_copy(update={"model": "unknown"})
     with pytest.raises(PriceError, match="unknown"):
-        terms_of(call_request(), profile, DAY)
+        terms_of(call_request(), profile, load_prices(), DAY)
 
 
 def test_an_assignment_says_what_was_resolved(profiles: dict[str, Profile]) -> None:
@@ -124,7 +126,9 @@ def test_requests_and_records_survive_being_written_as_json() -> None:
     assert request_from_json(json.loads(json.dumps(request_to_json(request)))) == request
     record = call_record(open_assignment())
     record = replace(record, transcript=(Line(who="agent", text="Hi", at_s=0.5, heard=False),), quality={"mos": 4.1})
-    record = replace(record, usage_by_model={"m": Usage(audio_in=1), "n": Usage(text_out=2)})
+    usages = {"m": Usage(audio_in=1), "n": Usage(text_out=2)}
+    metered = Metered(usage_by_model=usages, line_s=1.5, room_s=2.5, tool_calls={"look_up": 3})
+    record = replace(record, metered=metered, charges_usd_micros={"model": 7})
     assert record_from_json(json.loads(json.dumps(record_to_json(record)))) == record
 
 
@@ -135,8 +139,8 @@ def test_a_stored_record_has_no_faults_in_it() -> None:
     stored = json.loads(json.dumps(record_to_json(replace(record, live_faults=(told,)))))
     assert record_from_json(stored) == record
     old = {"text_in": 0, "audio_in": 100, "text_out": 0, "audio_out": 0, "transcript_chars": 0}
-    earlier = {name: value for name, value in stored.items() if name not in {"live_faults", "usage_by_model"}}
-    assert record_from_json(earlier | {"usage": old}) == record
+    earlier = {name: value for name, value in stored.items() if name not in {"live_faults", "metered"}}
+    assert record_from_json(earlier | {"usage": old, "usage_by_model": {}}) == record
 
 
 def test_a_fingerprint_is_of_what_was_chosen() -> None:
@@ -158,4 +162,5 @@ def open_assignment() -> Assignment:
         reserved_usd_micros=1,
         renew_every_s=1.0,
         lease_ttl_s=1.0,
+        tariff=Tariff(rates={}),
     )

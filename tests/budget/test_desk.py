@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 
 from cluster import outcome as o
 from cluster.budget.doorway import DATABASE_UNAVAILABLE, KEY_REUSED, UNKNOWN_PROFILE
-from cluster.budget.pricing import PriceError
+from cluster.errors import PriceError
 from cluster.messages import Admitted, Direction, LiveFault, Refused, Verdict, Wait
 from cluster.profiles import Profile
 from tests.budget.fakes import MODEL, FakeCallActor, call_request

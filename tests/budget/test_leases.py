@@ -6,7 +6,18 @@ from itertools import product
 
 import pytest
 
-from cluster.budget.leases import LEASE, Lease, LeaseBook, LeaseEvent, LeaseState, UnknownLease
+from cluster.budget.leases import (
+    LEASE,
+    MAX_MOVES,
+    MOVES_WITHIN_S,
+    Lease,
+    LeaseBook,
+    LeaseEvent,
+    LeaseState,
+    TooManyMoves,
+    UnknownLease,
+    may_move,
+)
 from cluster.machine import IllegalTransition, step
 from cluster.messages import Verdict
 
@@ -159,6 +170,34 @@ def test_an_older_holder_is_not_listened_to() -> None:
     assert renew(book, 50, token=1) is Verdict.VOID
     assert book.money("acme", DAY) == (0, 100)
     assert renew(book, 50, token=2) is Verdict.CONTINUE
+
+
+@pytest.mark.parametrize("winding_down", [False, True])
+def test_a_running_call_is_given_to_another_actor_with_its_money(winding_down: bool) -> None:  # noqa: FBT001
+    """It has a time to live to take over, and goes on as the call stood; only the new holder is listened to."""
+    book = a_book(a_lease())
+    assert renew(book, 50, budget=100 if winding_down else BUDGET, margin=60 if winding_down else 20, now=1.0)
+    before = book.get("lease-1")
+    assert before is not None
+    moved = book.reassign("lease-1", "slot-2", 5.0)
+    assert (moved.slot, moved.fencing_token, moved.expires_at) == ("slot-2", 2, 5.0 + TTL_S)
+    assert moved.state is (LeaseState.WINDING_DOWN if winding_down else LeaseState.HELD)
+    assert (moved.cost_usd_micros, moved.reserved_usd_micros) == (50, before.reserved_usd_micros)
+    assert book.expire(5.0 + TTL_S) == [book.get("lease-1")]
+
+
+def test_a_call_that_loses_actor_after_actor_is_not_moved_for_ever() -> None:
+    """Four moves within a minute, and more only when the first ones are past; what has ended moves nowhere."""
+    book = a_book(a_lease())
+    book.started("lease-1", 0.0)
+    for second in range(MAX_MOVES):
+        moved = book.reassign("lease-1", f"slot-{second}", second)
+        assert may_move(moved, 5.0) is (second < MAX_MOVES - 1)
+    with pytest.raises(TooManyMoves):
+        book.reassign("lease-1", "slot-9", 5.0)
+    assert may_move(moved, MOVES_WITHIN_S)
+    assert book.reassign("lease-1", "slot-9", MOVES_WITHIN_S).fencing_token == MAX_MOVES + 2
+    assert not may_move(book.end("lease-1"), 1_000.0)
 
 
 def test_a_renewal_of_a_lease_that_ends_or_ended_is_void() -> None:

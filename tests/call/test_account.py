@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cluster import outcome as o
+from cluster.budget.pricing import PerMinute
 from cluster.call import events as ev
 from cluster.call.account import MAX_EVENTS, MAX_FAULTS, Account
 from cluster.call.core import CallCore
@@ -16,6 +19,7 @@ from cluster.call.rules import Rules
 from cluster.call.usage import UsageReport
 from cluster.messages import Assignment, CallRequest, Direction, LiveFault, Usage
 from cluster.profiles import Target
+from tests.fixtures.prices import TARIFF
 
 MAIN, SPARE = Target("gemini-3.8-live"), Target("gemini-live-2.5-flash", "europe-west4")
 REQUEST = CallRequest(
@@ -36,6 +40,7 @@ ASSIGNMENT = Assignment(
     reserved_usd_micros=500_000,
     renew_every_s=2,
     lease_ttl_s=10,
+    tariff=replace(TARIFF, trunk=PerMinute(60_000, 6), livekit=PerMinute(6_000), tools={"look_up": 50}),
 )
 RULES = Rules(max_duration_s=600, idle_reminder_s=10, idle_reminders=2, silence_s=30, speak_first=True, inbound=True)
 
@@ -53,10 +58,11 @@ def account() -> Account:
 
 
 def test_a_call_that_was_never_answered(core: CallCore, account: Account) -> None:
-    """No talk, no money, no quality, one record."""
+    """No talk, no money but for the room, no quality, one record."""
     record = account.record(core, o.BUSY, started_at=1_000.0, now=112.5)
     assert (record.answered_s, record.talk_s, record.duration_s) == (None, 0.0, 12.5)
-    assert (record.cost_usd_micros, record.quality, record.outcome) == (0, {}, o.BUSY)
+    assert (record.charges_usd_micros, record.cost_usd_micros) == ({"livekit": 6_000}, 6_000)
+    assert (record.quality, record.outcome) == ({}, o.BUSY)
 
 
 def test_an_answered_call_adds_up(core: CallCore, account: Account) -> None:
@@ -80,14 +86,27 @@ def test_an_answered_call_adds_up(core: CallCore, account: Account) -> None:
     assert record.timings_ms == {"joined": 60.0, "first_audio_p50": 200.0}
     assert record.usage.audio_in == 100
     assert record.usage.transcript_chars == 6
-    assert record.cost_usd_micros > 100 * 3 + 50 * 12
+    assert record.charges_usd_micros["model"] > 100 * 3 + 50 * 12
     assert record.quality["mos"] > 4
-    assert record.usage_by_model == {}
+    assert (record.metered.line_s, record.metered.room_s) == (10.0, 11.0)
     renewal = account.renewal(core, 111.0)
-    assert renewal.cost_usd_micros == record.cost_usd_micros
+    assert (renewal.cost_usd_micros, renewal.metered) == (record.cost_usd_micros, record.metered)
     assert renewal.fencing_token == 3
     assert renewal.checkpoint.resumption_handle == "handle"
     assert [line.text for line in renewal.checkpoint.transcript] == ["Hello."]
+
+
+def test_every_kind_of_charge_is_in_the_cost(core: CallCore, account: Account) -> None:
+    """The leg by its increments, the room by the minute, each tool that was started; the cost is their sum."""
+    core.handle(ev.CallBegins(), 100.0)
+    core.handle(ev.LiveOpened(), 100.0)
+    core.handle(ev.PhoneAnswered(), 101.0)
+    for name in ("look_up", "look_up", "end_call"):
+        account.tool_ran(name)
+    renewal = account.renewal(core, 162.0)
+    assert renewal.charges_usd_micros == {"trunk": 66_000, "livekit": 12_000, "tools": 100}
+    assert renewal.cost_usd_micros == 78_100
+    assert renewal.metered.tool_calls == {"look_up": 2, "end_call": 1}
 
 
 def test_a_call_of_two_models_is_priced_by_model(core: CallCore, account: Account) -> None:
@@ -99,8 +118,8 @@ def test_a_call_of_two_models_is_priced_by_model(core: CallCore, account: Accoun
     account.see(2, ev.TurnDone())
     account.see(2, UsageReport(0, {}, 1_000_000, {"TEXT": 1_000_000}))
     record = account.record(core, o.AGENT_ENDED, started_at=1_000.0, now=111.0)
-    assert record.cost_usd_micros == 25 * 12 + 2_000_000
-    assert record.usage_by_model == {
+    assert record.charges_usd_micros["model"] == 25 * 12 + 2_000_000
+    assert record.metered.usage_by_model == {
         MAIN.model: Usage(audio_out=25, missing_generations=1, estimated_tokens=25),
         SPARE.model: Usage(text_out=1_000_000),
     }

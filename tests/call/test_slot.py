@@ -27,6 +27,7 @@ from cluster.outcome import Outcome
 from cluster.settings import Settings, load_settings
 from tests.fixtures import web_caller
 from tests.fixtures.local import Exchange, room_name
+from tests.fixtures.prices import TARIFF
 from tests.fixtures.web_caller import WebCaller
 from tests.fixtures.web_service import Service
 from tests.local.live_line import SCENARIO, scenario, scripted
@@ -91,6 +92,7 @@ class Rig:
         terms = Assignment(
             request=request, lease_id="lease", fencing_token=1, max_duration_s=60, max_cost_usd_micros=1_000_000,
             reserved_usd_micros=1_000_000, renew_every_s=0.2, lease_ttl_s=10,
+            tariff=TARIFF,
         )  # fmt: skip
         return replace(terms, **{k: v for k, v in changes.items() if k in Assignment.__dataclass_fields__})
 
@@ -497,5 +499,5 @@ async def test_a_fallback_model_is_spoken_to_in_its_own_way(rig: Rigs) -> None:
         await at.desk.until(lambda e: e.kind == "line" and e.fields["text"] == "Hello?")
         at.slot.hang_up(o.HUNG_UP_BY_API)
         record = await at.slot.wait()
-        assert record.usage_by_model[other].audio_out > 0
+        assert record.metered.usage_by_model[other].audio_out > 0
         assert not [e for e in at.desk.events if e.kind == "fault" and "1007" in str(e.fields)]

@@ -20,6 +20,7 @@ from cluster.models import load_models
 from cluster.profiles import Profile
 from cluster.settings import Settings, load_settings
 from tests.chaos.headless import Line, NoRooms, Upstream
+from tests.fixtures.prices import TARIFF
 from tests.local.headless import speech
 
 ANSWER_WITHIN_S: Final = 20.0
@@ -277,6 +278,7 @@ def _assignment(number: int) -> Assignment:
     return Assignment(
         request=request, lease_id=f"lease-{number}", fencing_token=1, max_duration_s=600,
         max_cost_usd_micros=100_000_000, reserved_usd_micros=1, renew_every_s=5, lease_ttl_s=60,
+        tariff=TARIFF,
     )  # fmt: skip
 
 

@@ -62,6 +62,7 @@ class PoolDouble:
             "number": mask(request.to or request.from_),
             "duration_s": 1.5,
             "cost_usd_micros": 777,
+            "charges_usd_micros": {"model": 777},
         }
         return admitted
 

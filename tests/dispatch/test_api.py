@@ -259,11 +259,12 @@ async def test_a_call_as_it_runs(api: Api, pool: PoolDouble, history: HistoryPor
     await history.history.append([an_event("leg", call_id=call_id, state="ringing")])
     running = (await api.ask("GET", f"/v1/calls/{call_id}")).json()
     assert (running["state"], running["to"], running["duration_s"]) == ("ringing", "+*********01", 1.5)
-    assert running["cost"] == {"usd": 0.000777, "usd_micros": 777}
+    assert running["cost"] == {"usd": 0.000777, "usd_micros": 777, "by_kind_usd_micros": {"model": 777}}
     assert (await api.ask("GET", f"/v1/calls/{call_id}", ADMIN_KEY)).json()["to"] == CALLER
     await history.history.finish(a_record(call_id, o.BUSY))
     over = (await api.ask("GET", f"/v1/calls/{call_id}")).json()
-    assert (over["state"], over["cost"]["usd_micros"]) == ("ended", 12_345)
+    by_kind = {"model": 12_000, "trunk": 345}
+    assert (over["state"], over["cost"]["by_kind_usd_micros"]) == ("ended", by_kind)
     assert over["outcome"] == {"result": "caller", "reason": "busy", "detail": ""}
     assert [line["text"] for line in over["transcript"]] == ["Hello.", "Hi."]
 
@@ -284,7 +285,10 @@ async def test_pages_of_calls(api: Api, pool: PoolDouble, history: HistoryPort) 
     for number in range(3):
         await history.history.begin(a_request(f"call_{number}"), START + number)
     await history.history.finish(a_record("call_0"))
-    pool.live["call_2"] = {"call_id": "call_2", "tenant": "acme", "duration_s": 9.0, "cost_usd_micros": 5}
+    pool.live["call_2"] = {"call_id": "call_2", "tenant": "acme", "duration_s": 9.0} | {
+        "cost_usd_micros": 5,
+        "charges_usd_micros": {},
+    }
     page = (await api.ask("GET", "/v1/calls?limit=2")).json()
     assert [call["call_id"] for call in page["calls"]] == ["call_2", "call_1"]
     assert page["calls"][0]["cost"]["usd_micros"] == 5

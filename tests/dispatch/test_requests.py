@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cluster.dispatch import requests as r
-from cluster.messages import Direction
+from cluster.messages import CallRequest, Direction
 
 BODY = {"to": "+15551230001", "profile": "reminder"}
 
@@ -21,10 +21,21 @@ def a_body(**changes: Any) -> r.CallBody:
     return r.CallBody.model_validate(BODY | changes)
 
 
+def outbound(body: r.CallBody, idempotency_key: str | None) -> CallRequest:
+    """The request behind it."""
+    return r.outbound_request(
+        body,
+        call_id="call_x",
+        tenant="acme",
+        idempotency_key=idempotency_key,
+        room_prefix="call-",
+    )
+
+
 def test_a_body_becomes_a_request() -> None:
     """Everything in it arrives, money in micro-dollars."""
     body = a_body(**{"from": "+15559870002"}, context={"name": "Ana"}, priority=3, max_duration_s=60, max_cost_usd=0.25)
-    request = r.outbound_request(body, call_id="call_x", tenant="acme", idempotency_key="key-1", room_prefix="call-")
+    request = outbound(body, "key-1")
     assert (request.request_id, request.call_id, request.tenant) == ("key-1", "call_x", "acme")
     assert (request.room, request.identity) == ("call-call_x", "agent-call_x")
     assert (request.direction, request.profile) == (Direction.OUTBOUND, "reminder")
@@ -35,7 +46,7 @@ def test_a_body_becomes_a_request() -> None:
 
 def test_without_a_key_a_request_is_like_no_other() -> None:
     """Its id is the call's."""
-    request = r.outbound_request(a_body(), call_id="call_x", tenant="acme", idempotency_key=None, room_prefix="call-")
+    request = outbound(a_body(), None)
     assert (request.request_id, request.from_, request.max_cost_usd_micros) == ("call_x", "", None)
 
 
@@ -92,12 +103,13 @@ def an_arrival(metadata: str = "", room_sid: str = "RM_1", **attributes: str) ->
 def test_one_room_is_one_request() -> None:
     """Heard of by the job, which has no numbers, or by the webhook, which has."""
     by_job = r.inbound_request(an_arrival(), "receptionist", {})
-    hint = an_arrival(**{"sip.phoneNumber": "+15551230001", "sip.trunkPhoneNumber": "+15559870002"})
+    numbers = {"sip.phoneNumber": "+15551230001", "sip.trunkPhoneNumber": "+15559870002"}
+    hint = an_arrival(**numbers, **{"sip.trunkID": "ST_2"})
     by_webhook = r.inbound_request(hint, "receptionist", {})
     assert (by_job.request_id, by_job.call_id) == (by_webhook.request_id, by_webhook.call_id)
     assert by_job.request_id == "room:RM_1"
     assert by_job.call_id != r.inbound_request(an_arrival(room_sid="RM_2"), "receptionist", {}).call_id
-    assert (by_webhook.from_, by_webhook.to) == ("+15551230001", "+15559870002")
+    assert (by_webhook.from_, by_webhook.to, by_webhook.trunk) == ("+15551230001", "+15559870002", "ST_2")
     assert (by_job.direction, by_job.tenant, by_job.from_) == (Direction.INBOUND, r.DEFAULT_TENANT, "")
     assert by_job.identity == r.agent_identity(by_job.call_id)
 

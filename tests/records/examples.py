@@ -48,6 +48,7 @@ def a_record(
         "duration_s": 12.5,
         "talk_s": 10.5,
         "cost_usd_micros": 12_345,
+        "charges_usd_micros": {"model": 12_000, "trunk": 345},
         "usage": Usage(audio_in=100, audio_out=200),
         "timings_ms": {"join": 60.0},
         "quality": {"mos": 4.2},

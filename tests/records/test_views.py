@@ -21,6 +21,7 @@ def a_row(**changes: Any) -> dict[str, Any]:
         "from_number": TRUNK,
         "started_at": START,
         "cost_usd_micros": 0,
+        "charges_usd_micros": None,
         "quality": None,
         "transcript": None,
         "recording_url": None,
@@ -80,8 +81,9 @@ def test_the_leg_of_an_inbound_call_has_the_callers_number() -> None:
 
 
 def test_money_is_shown_twice() -> None:
-    """As dollars for people and as micro-dollars for programs."""
-    assert cost_view(1_500_000) == {"usd": 1.5, "usd_micros": 1_500_000}
+    """As dollars for people and as micro-dollars for programs, and by kind."""
+    by_kind = {"model": 1_400_000, "trunk": 100_000}
+    assert cost_view(1_500_000, by_kind) == {"usd": 1.5, "usd_micros": 1_500_000, "by_kind_usd_micros": by_kind}
 
 
 def test_an_events_own_fields_do_not_hide_its_number() -> None:
