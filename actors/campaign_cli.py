@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from cluster.budget.prices import load_prices
 from cluster.campaign.file import Campaign, load_campaign
 from cluster.campaign.forecast import forecast
 from cluster.campaign.show import forecast_json, forecast_view
@@ -15,7 +16,7 @@ from cluster.cli import AsJson, show
 from cluster.errors import InputError
 from cluster.models import load_models
 from cluster.profiles import load_profiles
-from cluster.settings import profiles_dir
+from cluster.settings import prices_file, profiles_dir
 
 campaigns = typer.Typer(help="Calls to many contacts, each in its own hours.", no_args_is_help=True)
 
@@ -39,7 +40,7 @@ def start(
         raise InputError("campaigns can only be planned in this version; add --dry-run")
     campaign = _load(file)
     now = time.time()
-    found = forecast(campaign, campaign.contacts(now), now)
+    found = forecast(campaign, campaign.contacts(now), load_prices(prices_file()), now)
     show(forecast_json(campaign, found), forecast_view(campaign, found, now), as_json=as_json)
 
 

@@ -314,6 +314,11 @@ def profiles_dir(environ: Mapping[str, str] | None = None) -> Path:
     return Path(_given(environ).get("RINGMASTER_PROFILES_DIR", EXAMPLES)).expanduser()
 
 
+def prices_file(environ: Mapping[str, str] | None = None) -> Path:
+    """Where the prices are, for a command that needs nothing else."""
+    return Path(_given(environ).get("RINGMASTER_PRICES_FILE", PRICES)).expanduser()
+
+
 def load_client_settings(environ: Mapping[str, str] | None = None) -> ClientSettings:
     """What the command line needs. Raises `SettingsError`."""
     return _read(ClientSettings, _given(environ))

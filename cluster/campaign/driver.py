@@ -32,9 +32,10 @@ from cluster.outcome import OUTSIDE_HOURS, Outcome, Result
 SUPPRESSED: Final = Outcome(Result.POLICY, "suppressed")
 KEY_REUSED: Final = "idempotency-key-reused"
 LAST_DIAL_S: Final = 330.0
-"""So long before the hours end nobody new is called: a call may wait in the queue for 300 s, and a phone rings for 30."""
+"""So long before the hours end nobody new is called: a call may wait in the queue for 300 s, a phone rings for 30."""
 IMPORT_BATCH: Final = 500
-DUE_BATCH: Final = 50
+BATCH: Final = 50
+LOOK_AGAIN_S: Final = 5.0
 RETRY_S: Final = 0.5
 
 T = TypeVar("T")
@@ -74,7 +75,7 @@ class Driver:
         self._utc = utc
         self._tick_s = tick_s
         self._suppressed: frozenset[str] = frozenset()
-        self._due: list[Entry] = []
+        self._batch: list[Entry] = []
         self._pausing = asyncio.Event()
         self._full_until = 0.0
         self._reported: dict[str, Any] = {}
@@ -137,7 +138,6 @@ class Driver:
             await self._nap(max(wait_s, self._full_until - now))
             entry = await self._next()
             if entry is None:
-                await self._nap(self._tick_s)
                 continue
             begun = await self._place(entry)
             if begun is not Begun.YES:
@@ -145,14 +145,18 @@ class Driver:
         return Ending("paused")
 
     async def _next(self) -> Entry | None:
-        """Who is to be called now; None where nobody is."""
+        """Who is to be called now; None where nobody is, after a while."""
+        if not self._batch:
+            self._batch = await self._insist(lambda: self._others.book.waiting(self._name, BATCH))
+            self._batch.reverse()
         now = self._utc()
-        if not self._due:
-            self._due = await self._insist(lambda: self._others.book.due(self._name, now, DUE_BATCH))
-            self._due.reverse()
-        while self._due and not self._pausing.is_set():
-            entry = self._due.pop()
-            if entry.number in self._suppressed:
+        while self._batch and not self._pausing.is_set():
+            entry = self._batch.pop()
+            if entry.due_at > now:
+                # Calls that end may bring others that are due before; without any there is only the clock.
+                self._batch.clear()
+                await self._nap(min(entry.due_at - now, LOOK_AGAIN_S if self._pace.tally.open else entry.due_at - now))
+            elif entry.number in self._suppressed:
                 await self._never(entry, SUPPRESSED)
             elif self._may_ring(entry, now):
                 return entry
@@ -172,12 +176,14 @@ class Driver:
         self._pace.tally.done += 1
 
     async def _place(self, entry: Entry) -> Begun:
-        request, now = self._request(entry), self._utc()
+        request = self._request(entry)
         begin = self._step(entry, Step.BEGIN, attempt=request.request_id, call_id=request.call_id)
         begun = await self._insist(lambda: self._others.book.begin(self._driver, begin))
         if begun is Begun.YES:
-            self._pace.begun(now)
-            await self._heed(entry, request, await self._ask(entry, request))
+            self._pace.begun()
+            answer = await self._ask(entry, request)
+            self._pace.placed(self._utc())
+            await self._heed(entry, request, answer)
         return begun
 
     async def _ask(self, entry: Entry, request: CallRequest) -> Admission | None:
@@ -209,6 +215,7 @@ class Driver:
 
     async def _follow_for_ever(self) -> None:
         while True:
+            await self._follower.busy.wait()
             with suppress(ControlPlaneDown):
                 await self._follower.look()
             self._report(Ending("pausing" if self._pausing.is_set() else "running"))
@@ -216,7 +223,7 @@ class Driver:
 
     async def _let_end(self, ending: Ending) -> None:
         """Follow the calls in progress to their ends; who was replaced leaves them to the other."""
-        while self._pace.tally.open and ending.state != Begun.REPLACED:
+        while self._pace.tally.open and ending.state != Begun.REPLACED:  # noqa: ASYNC110 other processes end them
             await asyncio.sleep(self._tick_s)
 
     def _report(self, ending: Ending) -> None:

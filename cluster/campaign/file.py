@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -14,12 +15,14 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field
 
 from cluster.campaign import contacts as sheet
-from cluster.campaign.hours import Hours
-from cluster.campaign.retries import REPEATABLE, parse_wait
+from cluster.campaign.hours import Hours, Zones, next_open
+from cluster.campaign.pace import Limits
+from cluster.campaign.retries import REPEATABLE, parse_wait, retry_after_s
 from cluster.dispatch.requests import DEFAULT_TENANT, Number, VariableName
 from cluster.dispatch.requests import Hours as HoursText
 from cluster.errors import InputError
 from cluster.marked_yaml import MarkedFile, Part, Where
+from cluster.outcome import Outcome
 from cluster.profiles import Profile
 from cluster.telephony.hours import parse_hours
 
@@ -136,14 +139,37 @@ class Campaign:
         asked, limit = self.file.call.max_cost_usd, self.profile.limits.max_cost_usd_micros
         return limit if asked is None else min(limit, int(asked * 1_000_000))
 
+    def limits(self) -> Limits:
+        """How fast, how much at once, and what ends it."""
+        pacing, stop = self.file.pacing, self.file.stop
+        return Limits(
+            calls_per_second=pacing.calls_per_second,
+            concurrency=pacing.concurrency,
+            max_cost_usd_micros=self.max_cost_usd_micros,
+            stop_at=stop.at.timestamp() if stop.at else math.inf,
+            max_usd_micros=None if stop.max_usd is None else int(stop.max_usd * 1_000_000),
+            max_calls=stop.max_calls,
+        )
+
+    def call_again_at(self, zones: Zones, outcomes: Sequence[str], now: float) -> float | None:
+        """When a contact with these outcomes (oldest first, as text) is called again; None for never. UTC seconds."""
+        ended = [Outcome.parse(text) for text in outcomes]
+        wait_s = retry_after_s(ended, self.waits_s, self.file.retries.most_calls)
+        stretch = None if wait_s is None else next_open(self.hours, zones, now + wait_s)
+        return None if wait_s is None or stretch is None else max(stretch.opens_at, now + wait_s)
+
+    def suppressed(self) -> frozenset[str]:
+        """The numbers that are never called. Raises `ContactsError`."""
+        if not self.file.suppression:
+            return frozenset()
+        with _lines(self.folder, self.file.suppression) as lines:
+            return sheet.numbers_in(lines, self.file.suppression)
+
     def contacts(self, now: float) -> Iterator[sheet.Contact | sheet.Rejected]:
         """Whom to call, read row by row. Raises `ContactsError`. `now` is UTC seconds."""
         part = self.file.contacts
         columns = sheet.Columns(number=part.number, context=part.context, time_zone=part.time_zone)
-        suppressed: frozenset[str] = frozenset()
-        if self.file.suppression:
-            with _lines(self.folder, self.file.suppression) as lines:
-                suppressed = sheet.numbers_in(lines, self.file.suppression)
+        suppressed = self.suppressed()
         with _lines(self.folder, part.file) as lines:
             is_json = part.file.endswith(".jsonl")
             rows = sheet.jsonl_rows(lines) if is_json else sheet.csv_rows(lines, part.file, columns)

@@ -8,6 +8,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,7 +16,7 @@ from typing import Any, Final
 from cluster.campaign.file import Campaign
 from cluster.campaign.pace import Pace
 from cluster.campaign.ports import Others
-from cluster.campaign.retries import UNCERTAIN, retry_at
+from cluster.campaign.retries import UNCERTAIN
 from cluster.campaign.states import State, Step
 from cluster.campaign.store import Entry, Move
 from cluster.messages import CallRequest
@@ -55,20 +56,22 @@ class Follower:
         self._move = move
         self._utc = utc
         self._calls: dict[str, _Call] = {}
+        self.busy = asyncio.Event()
+        """Set while there is something to follow."""
 
     def take(self, entry: Entry, request: CallRequest) -> None:
         """Find out about an attempt that an earlier process left, or that got no answer."""
         state = State.DIALLING if entry.state is State.WAITING else entry.state
         self._calls[entry.contact] = _Call(entry, request, state)
+        self.busy.set()
 
     def follow(self, entry: Entry, request: CallRequest) -> None:
         """Follow a call that exists."""
         self._calls[entry.contact] = _Call(entry, request, State.CALLING)
+        self.busy.set()
 
     async def look(self) -> None:
         """See how it stands with each. Raises `ControlPlaneDown`."""
-        if not self._calls:
-            return
         tenant = self._campaign.file.tenant
         live = {call["call_id"] for call in await self._others.pool.live_calls(tenant)}
         for call in list(self._calls.values()):
@@ -83,8 +86,12 @@ class Follower:
                 await self._ended(call, record)
             elif call.state is State.DIALLING:
                 await self._never_begun(call)
+            elif call.state is State.UNKNOWN:
+                del self._calls[call.entry.contact]  # there is no news
             else:
                 await self._missing(call, UNENDED_AFTER_S if record else LOST_AFTER_S)
+        if not self._calls:
+            self.busy.clear()
 
     async def _exists(self, call: _Call) -> None:
         if call.state is State.DIALLING:
@@ -92,21 +99,16 @@ class Follower:
             call.state = State.CALLING
 
     async def _ended(self, call: _Call, record: dict[str, Any]) -> None:
-        outcome = Outcome(record["outcome"]["result"], record["outcome"]["reason"])
-        parked = call.state is State.UNKNOWN
+        outcome = Outcome.parse(f"{record['outcome']['result']}/{record['outcome']['reason']}")
         if outcome in UNCERTAIN and record["answered_s"] is None:
             await self._park(call)
             return
         outcomes = (*call.entry.outcomes, str(outcome))
-        due_at = retry_at(self._campaign, call.entry.zones, outcomes, self._utc())
+        due_at = self._campaign.call_again_at(call.entry.zones, outcomes, self._utc())
         cost = record["cost"]["usd_micros"]
-        step = Step.CLOSE if due_at is None else Step.AGAIN
-        await self._move(
-            self._step(
-                call, step, outcomes=outcomes, due_at=due_at or 0.0, talk_s=record["talk_s"] or 0.0, cost_usd_micros=cost
-            )
-        )
-        if parked:
+        end = {"outcomes": outcomes, "talk_s": record["talk_s"] or 0.0, "cost_usd_micros": cost}
+        await self._move(self._step(call, Step.CLOSE if due_at is None else Step.AGAIN, due_at=due_at or 0.0, **end))
+        if call.state is State.UNKNOWN:
             self._pace.found()
         self._pace.ended(str(outcome), cost, again=due_at is not None)
         del self._calls[call.entry.contact]
@@ -126,9 +128,8 @@ class Follower:
         now = self._utc()
         if call.missing_since is None:
             call.missing_since = now
-        if call.state is State.CALLING and now - call.missing_since > patience_s:
-            if await self._others.rooms.present(call.request.room) == []:
-                await self._park(call)
+        if now - call.missing_since >= patience_s and await self._others.rooms.present(call.request.room) == []:
+            await self._park(call)
 
     async def _park(self, call: _Call) -> None:
         del self._calls[call.entry.contact]

@@ -15,6 +15,7 @@ from cluster.campaign.hours import Hours, Zones, next_open
 from cluster.messages import CallRequest, Direction
 
 if TYPE_CHECKING:
+    from cluster.budget.prices import Prices
     from cluster.campaign.file import Campaign
 
 STAGES: Final = 10_000
@@ -46,7 +47,7 @@ class Forecast:
     """If each of them took its limit, and where the campaign stops."""
 
 
-def forecast(campaign: Campaign, found: Iterable[Contact | Rejected], now: float) -> Forecast:
+def forecast(campaign: Campaign, found: Iterable[Contact | Rejected], prices: Prices, now: float) -> Forecast:
     """Reckon with contacts as they are read. `now` is UTC seconds. Raises `PriceError` for a model without a price."""
     by_zones: Counter[Zones] = Counter()
     rejected = []
@@ -76,7 +77,7 @@ def forecast(campaign: Campaign, found: Iterable[Contact | Rejected], now: float
         by_zones=by_zones,
         rejected=tuple(rejected),
         course=course,
-        estimate_usd_micros=min(limit, round(course.calls * expect.answered * _one_call(campaign, now))),
+        estimate_usd_micros=min(limit, round(course.calls * expect.answered * _one_call(campaign, prices, now))),
         at_most_usd_micros=min(limit, most),
     )
 
@@ -106,7 +107,7 @@ def run_course(
     return Course(min(round(calls), most_calls), first_at, last_at)
 
 
-def _one_call(campaign: Campaign, now: float) -> int:
+def _one_call(campaign: Campaign, prices: Prices, now: float) -> int:
     """What an answered call is expected to cost, in micro-dollars."""
     request = CallRequest(
         request_id="",
@@ -119,5 +120,5 @@ def _one_call(campaign: Campaign, now: float) -> int:
         max_duration_s=campaign.file.expect.talk_s,
         max_cost_usd_micros=campaign.max_cost_usd_micros,
     )
-    wish = terms_of(request, campaign.profile, datetime.fromtimestamp(now, UTC).date()).wish()
+    wish = terms_of(request, campaign.profile, prices, datetime.fromtimestamp(now, UTC).date()).wish()
     return min(wish.estimate_usd_micros, wish.max_cost_usd_micros)

@@ -82,12 +82,15 @@ class Pace:
             return None
         return max(0.0, self._next_at - now)
 
-    def begun(self, now: float) -> None:
+    def begun(self) -> None:
         """A call is being placed."""
-        self._next_at = now + 1 / self._limits.calls_per_second
         self.tally.waiting -= 1
         self.tally.open += 1
         self.tally.calls += 1
+
+    def placed(self, now: float) -> None:
+        """It was; from now on the next one has to wait, however long this one took."""
+        self._next_at = now + 1 / self._limits.calls_per_second
 
     def put_off(self) -> None:
         """It was not placed after all."""
@@ -109,6 +112,11 @@ class Pace:
         """Nobody knows what became of a call."""
         self.tally.open -= 1
         self.tally.unknown += 1
+
+    def found(self) -> None:
+        """A call that nobody knew the end of counts as one that runs, since it has ended now."""
+        self.tally.open += 1
+        self.tally.unknown -= 1
 
     def _affordable(self) -> bool:
         limits, tally = self._limits, self.tally

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cluster.dispatch.ports import Present
@@ -26,8 +27,8 @@ class Book(Protocol):
     async def add(self, campaign: str, found: Sequence[tuple[Contact, float]], /) -> None:
         """Take in contacts."""
 
-    async def due(self, campaign: str, now: float, limit: int, /) -> list[Entry]:
-        """Who may be called."""
+    async def waiting(self, campaign: str, limit: int, /) -> list[Entry]:
+        """Who waits, in the order in which they are due."""
 
     async def unfinished(self, campaign: str, /) -> list[Entry]:
         """Whose last call has no known end."""
@@ -64,3 +65,13 @@ class Rooms(Protocol):
 
     async def present(self, room: str, /) -> Sequence[Present] | None:
         """Who is in the room; None if LiveKit did not answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Others:
+    """Whom a driver asks."""
+
+    book: Book
+    pool: Pool
+    history: History
+    rooms: Rooms

@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from cluster.campaign.contacts import Contact
 from cluster.campaign.hours import Zones
 from cluster.campaign.pace import Tally
-from cluster.campaign.states import State, Step, attempt_id, contact_id, sources, target
+from cluster.campaign.states import State, Step, contact_id, sources, target
 from cluster.campaign.tables import attempts, campaigns, contacts
 
 OPEN: Final = (State.DIALLING, State.CALLING)
@@ -35,6 +35,8 @@ class Entry:
     zones: Zones
     context: dict[str, str] = field(repr=False)  # pii
     state: State
+    due_at: float
+    """UTC seconds; for who waits: not before."""
     outcomes: tuple[str, ...]
     """Of its calls, oldest first."""
 
@@ -120,10 +122,9 @@ class CampaignStore:
             if new := [row for row in rows if row["contact"] not in there]:
                 connection.execute(insert(contacts), new)
 
-    def due(self, campaign: str, now: float, limit: int) -> list[Entry]:
-        """Who waits and is due, those first who have been for longest."""
-        waiting = (contacts.c.campaign == campaign) & (contacts.c.state == State.WAITING) & (contacts.c.due_at <= now)
-        return self._entries(waiting, limit)
+    def waiting(self, campaign: str, limit: int) -> list[Entry]:
+        """Who waits, in the order in which they are due."""
+        return self._entries((contacts.c.campaign == campaign) & (contacts.c.state == State.WAITING), limit)
 
     def unfinished(self, campaign: str) -> list[Entry]:
         """Whose last call has no known end."""
@@ -232,11 +233,6 @@ class CampaignStore:
             pass
 
 
-def next_attempt(campaign: str, entry: Entry) -> str:
-    """The id of the call that comes next, or that has begun and not ended."""
-    return attempt_id(campaign, entry.contact, len(entry.outcomes) + 1)
-
-
 def _entry(row: Any) -> Entry:
     return Entry(
         contact=row.contact,
@@ -244,5 +240,6 @@ def _entry(row: Any) -> Entry:
         zones=tuple(row.zones),
         context=row.context,
         state=State(row.state),
+        due_at=row.due_at,
         outcomes=tuple(row.outcomes),
     )

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from cluster.budget.prices import load_prices
 from cluster.campaign.forecast import Course, forecast, run_course
 from cluster.campaign.hours import Hours, Zones
 from cluster.telephony.hours import parse_hours
@@ -77,9 +78,9 @@ def test_a_forecast_adds_up(folder: Folder) -> None:
     """Contacts, rejected rows and money."""
     folder.write("contacts.csv", "first,phone,when\nA,+14155550101,x\nB,+12125550102,x\nC,1,x\n")
     campaign = folder.load(TEXT + "expect: {answered: 1, talk_s: 60}\n")
-    found = forecast(campaign, campaign.contacts(NIGHT), NIGHT)
+    found = forecast(campaign, campaign.contacts(NIGHT), load_prices(), NIGHT)
     assert (found.contacts, found.course.calls, len(found.rejected)) == (2, 2, 1)
     assert 0 < found.estimate_usd_micros < found.at_most_usd_micros == 1_000_000
     capped = folder.load(TEXT + "stop: {max_usd: 0.000002, at: 2027-01-01T00:00:00Z}\n")
-    found = forecast(capped, capped.contacts(NIGHT), NIGHT)
+    found = forecast(capped, capped.contacts(NIGHT), load_prices(), NIGHT)
     assert found.estimate_usd_micros == found.at_most_usd_micros == 2
