@@ -25,6 +25,8 @@ REPLICAS: Final = 2
 REQUESTS: Final = 1000
 """Of one replica at once; most of them are people who watch a call, and cost next to nothing."""
 LAST_WORDS_S: Final = 10.0
+LIGHT: Final = {"num_cpus": 0, "label_selector": names.OFF_CALL_NODES}
+"""A replica takes next to nothing, but on a call node it would keep the node from ever being given back."""
 
 
 async def _ready() -> Settings:
@@ -35,7 +37,7 @@ async def _ready() -> Settings:
     return settings
 
 
-@serve.deployment(num_replicas=REPLICAS, ray_actor_options={"num_cpus": 0}, graceful_shutdown_timeout_s=LAST_WORDS_S)
+@serve.deployment(num_replicas=REPLICAS, ray_actor_options=LIGHT, graceful_shutdown_timeout_s=LAST_WORDS_S)
 class Receptionist:
     """One worker of LiveKit's."""
 
@@ -56,7 +58,7 @@ class Receptionist:
         await self._office.close()
 
 
-@serve.deployment(num_replicas=REPLICAS, max_ongoing_requests=REQUESTS, ray_actor_options={"num_cpus": 0})
+@serve.deployment(num_replicas=REPLICAS, max_ongoing_requests=REQUESTS, ray_actor_options=LIGHT)
 @serve.ingress()
 class Frontdoor:
     """The HTTP API."""

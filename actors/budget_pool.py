@@ -46,12 +46,16 @@ class BudgetPool:
         return await (await self._desk()).renew(renewal)
 
     async def hangup(self, call_id: str) -> bool:
-        """End a live call; False where there is none."""
+        """End a live call, or take one from the queue; False where there is none."""
         return await (await self._desk()).hangup(call_id)
 
     async def live_calls(self, tenant: str | None = None) -> list[dict[str, Any]]:
         """The live calls of a tenant, or of all, with masked numbers."""
         return (await self._desk()).live_calls(tenant)
+
+    async def queue(self, tenant: str | None = None) -> list[dict[str, Any]]:
+        """The calls of a tenant, or of all, that wait to start, with masked numbers."""
+        return (await self._desk()).queue(tenant)
 
     async def statistics(self) -> dict[str, Any]:
         """How things stand, as plain numbers."""

@@ -17,6 +17,7 @@ from actors.campaign_cli import campaigns
 from cluster import cli
 from cluster.cli import AsJson, app
 from cluster.doctor import Check
+from cluster.kube import CALL_SLOT, CONTROL
 from cluster.logs import configure_logging
 from cluster.settings import load_settings
 
@@ -105,14 +106,14 @@ def _look_at_cluster(settings: Settings) -> tuple[Mapping[str, float], int]:
 
 
 def _judge(address: str, resources: Mapping[str, float], niceness: int) -> Check:
-    missing = [name for name in ("control", "call_slot") if not resources.get(name)]
+    missing = [name for name in (CONTROL, CALL_SLOT) if not resources.get(name)]
     if missing:
         fix = """start the head with --resources='{"control": 1}' and call nodes with --resources='{"call_slot": 8}'"""
         return Check(name="ray", ok=False, detail=f"no node of {address} has {' or '.join(missing)}", fix=fix)
     if niceness > 0:
         fix = "start the nodes with RAY_worker_niceness=0 in their environment, or calls stutter under load"
         return Check(name="ray", ok=False, detail=f"the workers of {address} run at niceness {niceness}", fix=fix)
-    return Check(name="ray", ok=True, detail=f"{address} has room for {resources['call_slot']:g} calls")
+    return Check(name="ray", ok=True, detail=f"{address} has room for {resources[CALL_SLOT]:g} calls")
 
 
 def _niceness() -> int:

@@ -20,6 +20,8 @@ import ray.exceptions
 from ray._private import ray_constants
 from ray.util import list_named_actors
 
+from cluster.kube import CALL_SLOT, CALLS_ROLE, CONTROL, ROLE_LABEL
+
 if TYPE_CHECKING:
     from cluster.settings import Settings
 
@@ -27,11 +29,13 @@ NAMESPACE = "ringmaster"
 BUDGET_POOL = "budget-pool"
 RECORDS = "records"
 CAMPAIGN_BOOK = "campaign-book"
-CALL_SLOT = "call-slot-"
+SLOT_PREFIX = "call-slot-"
 """Call actors are named by slot, never by call or number: a name is fixed at creation and shown on dashboards."""
 LOOPBACK = ("127.0.0.1:", "localhost:")
 CONTROL_SHARE = 0.01
 """Of the head's `control` resource: it says where an actor belongs, not how much of it there is."""
+OFF_CALL_NODES = {ROLE_LABEL: f"!{CALLS_ROLE}"}
+"""For what needs no resource and could land anywhere: a node without that label will do too."""
 
 UNREACHABLE = (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError, ray.exceptions.RaySystemError)
 """What a call to an actor raises when the actor, not the method, is at fault."""
@@ -55,7 +59,7 @@ def connect(settings: Settings) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(
         namespace=NAMESPACE,
-        resources={"control": 1, "call_slot": settings.pool.max_calls},
+        resources={CONTROL: 1, CALL_SLOT: settings.pool.max_calls},
         include_dashboard=settings.ray.dashboard,
         dashboard_host="127.0.0.1",
         log_to_driver=False,
@@ -117,7 +121,7 @@ def create_call_actor(slot: str, settings: Settings) -> Any:
             namespace=NAMESPACE,
             lifetime="detached",
             num_cpus=0,
-            resources=_if_declared("call_slot", 1),
+            resources=_if_declared(CALL_SLOT, 1),
             max_restarts=0,
             max_task_retries=0,
         )
@@ -128,7 +132,7 @@ def create_call_actor(slot: str, settings: Settings) -> Any:
 def find_call_actors() -> dict[str, Any]:
     """The handles of every call actor that lives, by slot."""
     names = [n["name"] for n in list_named_actors(all_namespaces=True) if n["namespace"] == NAMESPACE]
-    return {n: ray.get_actor(n, namespace=NAMESPACE) for n in names if n.startswith(CALL_SLOT)}
+    return {n: ray.get_actor(n, namespace=NAMESPACE) for n in names if n.startswith(SLOT_PREFIX)}
 
 
 def kill(handle: Any) -> None:
@@ -143,15 +147,18 @@ def _control(cls: type, name: str, settings: Settings) -> None:
         lifetime="detached",
         get_if_exists=True,
         num_cpus=0,
-        resources=_if_declared("control", CONTROL_SHARE),
+        resources=_if_declared(CONTROL, CONTROL_SHARE),
         max_restarts=-1,
         max_task_retries=0,
     ).remote(settings)
 
 
 def _if_declared(resource: str, amount: float) -> dict[str, float]:
-    """A cluster of somebody's own may not declare the resource; an actor that asked for it would wait for ever."""
-    return {resource: amount} if ray.cluster_resources().get(resource) else {}
+    """A cluster of somebody's own may declare neither resource; an actor that asked for one would wait for ever.
+
+    The head's tells: call nodes may come later, and until then no call actor may land on the head.
+    """
+    return {resource: amount} if ray.cluster_resources().get(CONTROL) else {}
 
 
 def kill_all() -> None:

@@ -21,7 +21,7 @@ from rich.table import Table
 from cluster import __version__
 from cluster.client import Client
 from cluster.errors import InputError, RingmasterError
-from cluster.settings import database_url, describe_settings, load_client_settings
+from cluster.settings import database_url, describe_settings, load_client_settings, prices_file, profiles_dir
 
 if TYPE_CHECKING:
     from cluster.doctor import Check
@@ -36,8 +36,12 @@ app = typer.Typer(
 )
 keys = typer.Typer(help="API keys, straight in the database that DATABASE_URL names.", no_args_is_help=True)
 app.add_typer(keys, name="key")
+manifests = typer.Typer(help="The manifest of a cluster on KubeRay.", no_args_is_help=True)
+app.add_typer(manifests, name="manifest")
 prices = typer.Typer(help="The table of prices.", no_args_is_help=True)
 app.add_typer(prices, name="prices")
+books = typer.Typer(help="The ledger, straight in the database that DATABASE_URL names.", no_args_is_help=True)
+app.add_typer(books, name="ledger")
 policies = typer.Typer(help="The operator's policy: who may call, how much, when.", no_args_is_help=True)
 app.add_typer(policies, name="policy")
 
@@ -172,6 +176,20 @@ def check_prices(
     _console().print(f"{file.name}: {found}", markup=False)
 
 
+@books.command("check")
+def check_ledger(*, as_json: AsJson = False) -> None:
+    """Prove that no money was lost or spent twice; every cost is worked out once more from what was metered."""
+    from cluster.budget.audit import audit
+    from cluster.budget.prices import load_prices
+
+    found = audit(_database(), load_prices(prices_file()))
+    balance = f"{found.debits_usd_micros} debits, {found.credits_usd_micros} credits in micro-dollars"
+    summary = f"{found.leases} leases, {found.entries} entries, {balance}: {len(found.problems)} problems"
+    _print(asdict(found), "\n".join([*found.problems, summary]), as_json=as_json)
+    if found.problems:
+        raise typer.Exit(1)
+
+
 @keys.command("list")
 def list_(*, as_json: AsJson = False) -> None:
     """Show which keys there are, without their secrets."""
@@ -203,6 +221,30 @@ def revoke(
     if not revoke_key(_database(), key_id):
         raise InputError(f"there is no key {key_id!r} in use; `ringmaster key list` shows those there are")
     _console().print(f"{key_id} is revoked")
+
+
+@manifests.command("check")
+def check(
+    file: Annotated[Path, typer.Argument(help="Such as ray-cluster.yaml.", show_default=False)],
+    *,
+    profiles: Annotated[Path | None, typer.Option(help="Folder [RINGMASTER_PROFILES_DIR].", show_default=False)] = None,
+) -> None:
+    """Refuse a manifest that would end a worker before its calls have ended."""
+    from cluster.kube import check_manifest, longest_call
+    from cluster.models import load_models
+    from cluster.profiles import load_profiles
+
+    known = load_profiles(profiles or profiles_dir(), load_models())
+    try:
+        groups = check_manifest(file.read_text(encoding="utf-8"), str(file), known)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: can't be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from None
+    longest = longest_call(known)
+    for group in groups:
+        _console().print(
+            f"{group.where}: {group.name} waits {group.drain_s:g} s for its calls to end; "
+            f"the longest are those of {longest.name}, {longest.limits.max_duration_s:g} s"
+        )
 
 
 @policies.command("check")

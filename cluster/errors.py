@@ -6,6 +6,7 @@
         ProfileError           a profile file
         ModelError             the table of models
         CampaignError          a campaign's file; ContactsError, what it calls
+        ManifestError          the manifest of a cluster on KubeRay
         PriceError             the table of prices
         PolicyError            the operator's policy file
 
@@ -33,6 +34,10 @@ class ProfileError(InputError):
 
 class ModelError(InputError):
     """The table of models is malformed; the message starts with `file:line:`."""
+
+
+class ManifestError(InputError):
+    """The manifest of a cluster on KubeRay would cut calls off; each line of the message starts with `file:line:`."""
 
 
 class PriceError(InputError):

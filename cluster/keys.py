@@ -21,8 +21,11 @@ SCOPES: Final = frozenset({"calls", "campaigns", "admin"})
 """What a key may be for; `admin` includes the others."""
 
 
+TENANT_LENGTH: Final = 64
+
+
 class KeyScopeError(InputError):
-    """A scope that does not exist, or none at all."""
+    """A scope that does not exist, or none at all; or a tenant without a name, or with one that is too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ def create_key(engine: Engine, tenant: str, scopes: Iterable[str]) -> str:
     if not wanted or wanted - SCOPES:
         unknown = ", ".join(sorted(wanted - SCOPES)) or "none"
         raise KeyScopeError(f"scopes: {unknown}; use one or more of {', '.join(sorted(SCOPES))}")
+    if not 0 < len(tenant) <= TENANT_LENGTH or not tenant.isprintable():
+        raise KeyScopeError(f"tenant: a name of 1 to {TENANT_LENGTH} printable characters is needed")
     key_id = secrets.token_hex(4)
     key = f"rm_{key_id}_{secrets.token_urlsafe(32)}"
     row = {

@@ -100,6 +100,8 @@ class Queued:
     position: int
     """1 is the next one of its tenant and kind."""
     estimated_wait_s: float
+    expires_in_s: float
+    """It is given up if it could not start by then."""
     outcome: Outcome
     """What it waits for."""
 
@@ -122,7 +124,7 @@ class Refused:
     retry_after_s: float | None = None
 
 
-Admission = Admitted | Wait | Refused
+Admission = Admitted | Queued | Wait | Refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -309,14 +309,14 @@ def database_url(environ: Mapping[str, str] | None = None) -> str:
     return (_derived_defaults(given) | given)["DATABASE_URL"]
 
 
+def prices_file(environ: Mapping[str, str] | None = None) -> Path:
+    """Where the table of prices is, for a command that needs nothing else."""
+    return Path(_given(environ).get("RINGMASTER_PRICES_FILE") or PRICES).expanduser()
+
+
 def profiles_dir(environ: Mapping[str, str] | None = None) -> Path:
     """Where the profiles are, for a command that needs nothing else."""
     return Path(_given(environ).get("RINGMASTER_PROFILES_DIR", EXAMPLES)).expanduser()
-
-
-def prices_file(environ: Mapping[str, str] | None = None) -> Path:
-    """Where the prices are, for a command that needs nothing else."""
-    return Path(_given(environ).get("RINGMASTER_PRICES_FILE", PRICES)).expanduser()
 
 
 def load_client_settings(environ: Mapping[str, str] | None = None) -> ClientSettings:

@@ -26,6 +26,14 @@ MIGRATION_LOCK: Final = 0x52494E47
 """Key of PostgreSQL's advisory lock; any number that nobody else in this database uses."""
 BUSY_TIMEOUT_S: Final = 10
 """How long SQLite waits for another process's write; ours take milliseconds."""
+PATIENCE: Final = {
+    "connect_timeout": "5",  # s
+    "keepalives_idle": "10",  # s
+    "keepalives_interval": "5",  # s
+    "keepalives_count": "3",
+    "tcp_user_timeout": "15000",  # ms
+}
+"""Of libpq, unless the URL says otherwise: a server whose machine is gone is given up after seconds, not hours."""
 
 
 class StorageError(RingmasterError):
@@ -45,7 +53,8 @@ def open_engine(url: str, *, fsync: bool = False) -> Engine:
         parsed = parsed.set(drivername="postgresql+psycopg")
     backend = parsed.get_backend_name()
     if backend == "postgresql":
-        return create_engine(parsed, pool_pre_ping=True)
+        patience = {name: value for name, value in PATIENCE.items() if name not in parsed.query}
+        return create_engine(parsed, pool_pre_ping=True, connect_args=patience)
     if backend != "sqlite":
         raise StorageError(f"DATABASE_URL names the database {backend!r}; sqlite and postgresql are supported")
     if parsed.database in {None, "", ":memory:"}:

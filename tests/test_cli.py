@@ -272,3 +272,11 @@ def test_a_table_of_prices_is_checked_before_it_is_used(tmp_path: Path) -> None:
     wrong = CliRunner().invoke(app, ["prices", "check", str(mine)])
     assert isinstance(wrong.exception, PriceError)
     assert "mine.yaml:3: tables.0.models.m" in str(wrong.exception)
+
+
+def test_an_empty_ledger_has_no_problems(tmp_path: Path) -> None:
+    """It is examined in the database that DATABASE_URL names."""
+    environ = {"DATABASE_URL": f"sqlite:///{tmp_path}/ringmaster.db", "COLUMNS": "200"}
+    found = CliRunner().invoke(app, ["ledger", "check"], env=environ)
+    assert found.exit_code == 0
+    assert found.stdout == "0 leases, 0 entries, 0 debits, 0 credits in micro-dollars: 0 problems\n"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
@@ -19,16 +17,6 @@ from cluster.keys import (
     revoke_key,
     sha256_hex,
 )
-from cluster.storage import open_engine, upgrade
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    """A SQLite file at the newest migration."""
-    engine = open_engine(f"sqlite:///{tmp_path}/test.db")
-    upgrade(engine)
-    yield engine
-    engine.dispose()
 
 
 def test_a_key_is_good_for_its_tenant_and_scopes(engine: Engine) -> None:
@@ -111,3 +99,11 @@ def test_a_key_ring_has_a_size(engine: Engine) -> None:
     ring = KeyRing(engine, size=1)
     shas = [sha256_hex(create_key(engine, "acme", ["calls"])) for _ in range(3)]
     assert all(ring.authenticate(sha, 0.0) is not None for sha in [*shas, *shas])
+
+
+@pytest.mark.parametrize("tenant", ["", "x" * 65, "ana\0"])
+def test_a_tenant_needs_a_name_that_every_database_takes(engine: Engine, tenant: str) -> None:
+    """PostgreSQL would refuse the row."""
+    with pytest.raises(KeyScopeError, match="1 to 64"):
+        create_key(engine, tenant, ["calls"])
+    assert list_keys(engine) == []

@@ -18,6 +18,7 @@ LOCAL_STACK_USERS = frozenset({"actors/demo.py"})
 """Who may know that the embedded stack exists."""
 
 DECIDING = (
+    "cluster/kube.py",
     "cluster/outcome.py",
     "cluster/messages.py",
     "cluster/call/account.py",
@@ -42,8 +43,10 @@ DECIDING = (
     "cluster/budget/breaker.py",
     "cluster/budget/calls.py",
     "cluster/budget/leases.py",
+    "cluster/budget/ledger.py",
     "cluster/budget/pool.py",
     "cluster/budget/pricing.py",
+    "cluster/budget/queue.py",
     "cluster/budget/rate.py",
     "cluster/campaign/contacts.py",
     "cluster/campaign/forecast.py",
@@ -51,6 +54,7 @@ DECIDING = (
     "cluster/campaign/retries.py",
     "cluster/dispatch/requests.py",
     "cluster/dispatch/worker_protocol.py",
+    "cluster/records/refusal.py",
     "cluster/records/views.py",
     "cluster/telephony/dialling.py",
     "cluster/telephony/hours.py",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cluster.budget.admission import Wish
 from cluster.budget.leases import Lease
-from cluster.budget.pricing import Talk, Tariff, estimate_usd_micros, instruction_tokens, wind_down_usd_micros
+from cluster.budget.pricing import Route, Talk, Tariff, estimate_usd_micros, instruction_tokens, wind_down_usd_micros
 from cluster.messages import Assignment, CallRecord, CallRequest, Direction, Line, Metered, Renewal, Usage
 from cluster.outcome import Outcome
 
@@ -51,6 +51,7 @@ def terms_of(request: CallRequest, profile: Profile, prices: Prices, day: date) 
 
     Raises `PriceError` for a model without a price.
     """
+    route = Route(request.direction, request.trunk, request.to)
     limits, compression = profile.limits, profile.compression
     max_cost = limits.max_cost_usd_micros
     asked_s, asked_cost = request.max_duration_s, request.max_cost_usd_micros
@@ -59,7 +60,7 @@ def terms_of(request: CallRequest, profile: Profile, prices: Prices, day: date) 
         max_duration_s=limits.max_duration_s if asked_s is None else min(asked_s, limits.max_duration_s),
         max_cost_usd_micros=max_cost if asked_cost is None else min(asked_cost, max_cost),
         talk=Talk(instruction_tokens(profile.instructions), compression.trigger_tokens, compression.target_tokens),
-        tariff=prices.tariff(request, [target.model for target in profile.targets()], day),
+        tariff=prices.tariff(route, [target.model for target in profile.targets()], day),
     )
 
 
@@ -119,8 +120,8 @@ class OpenCall:
             from_=request.from_,
             transcript=renewal.checkpoint.transcript if renewal else (),
             detail=LOST_DETAIL if renewal else NEVER_RENEWED_DETAIL,
-            metered=renewal.metered if renewal else Metered(),
-            charges_usd_micros=renewal.charges_usd_micros if renewal else {},
+            metered=lease.bill.metered,
+            charges_usd_micros=lease.bill.charges,
         )
 
 

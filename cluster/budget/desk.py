@@ -21,6 +21,7 @@ from cluster.budget.leases import Lease, LeaseBook, LeaseState
 from cluster.budget.limits import Limits
 from cluster.budget.policy import NO_POLICY, Policy
 from cluster.budget.pool import Pool, SlotState
+from cluster.budget.pricing import Bill
 from cluster.budget.providers import Providers
 from cluster.budget.serving import SYSTEM_CLOCK, Clock, Serving
 from cluster.messages import Admission, CallRequest, Direction, Renewal, Verdict
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ANSWERS_KEPT_S: Final = 86_400.0
+DURABLE_WITHIN_S: Final = 1.0
+"""How long a heartbeat's answer waits for the database; the call has other things to do."""
 TICK_S: Final = 0.25
 SWEEP_EVERY_S: Final = 600.0
 
@@ -118,7 +121,8 @@ class Desk:
             for target in profile.targets():
                 self._rules.prices.rates(target.model, self._clock.today())
         utc = self._clock.utc()
-        self._journal.write(rows.forgotten(utc - ANSWERS_KEPT_S))
+        # With the first write, whoever wrote before is superseded: what is read then changes no more.
+        await self._journal.write(rows.forgotten(utc - ANSWERS_KEPT_S))
         stored = await asyncio.to_thread(rows.load, self._engine, str(self._clock.today()), utc - ANSWERS_KEPT_S)
         self._doorway.remember(stored.answers)
         for (tenant, day), spent in stored.spent_usd_micros.items():
@@ -136,12 +140,14 @@ class Desk:
             self._serving.resume(lease, OpenCall(request=row.request, terms=terms, started_at=row.granted_at))
         for lease_id, record in stored.undelivered.items():
             self._serving.deliver(lease_id, record)
+        await self._doorway.waiting_room.open(self._engine)
         self._ticking = asyncio.create_task(self._tick_for_ever(), name="desk")
 
     async def close(self) -> None:
         """Stop, with everything written. Calls and actors live on for the next process."""
         if self._ticking is not None:
             self._ticking.cancel()
+        await self._doorway.close()
         await self._serving.close()
         await self._garage.close()
         await self._journal.close()
@@ -158,7 +164,7 @@ class Desk:
         renewed = self._book.renew(
             renewal.lease_id,
             renewal.fencing_token,
-            cost_usd_micros=renewal.cost_usd_micros,
+            bill=Bill(renewal.metered, renewal.charges_usd_micros),
             wind_down_usd_micros=call.terms.wind_down_usd_micros(renewal.talk_s),
             daily_budget_usd_micros=self._rules.daily_budget_usd_micros,
             now=self._clock.now(),
@@ -169,16 +175,21 @@ class Desk:
         self._providers.failed(renewal.live_faults)
         if renewal.live_ok:
             self._providers.succeeded(renewal.live_model or call.terms.model)
-        written = self._journal.write(rows.changed(renewed.lease))
-        if renewed.extended:
+        written = self._journal.write(*rows.renewed(renewed.lease, renewed.more_usd_micros, call.renewed_at))
+        if renewed.more_usd_micros:
             # Should the database be away, the reservation holds in memory: no live call is ended for that.
-            with suppress(JournalError):
-                await written
+            with suppress(JournalError, TimeoutError):
+                async with asyncio.timeout(DURABLE_WITHIN_S):
+                    await written
         return renewed.verdict
 
     async def hangup(self, call_id: str) -> bool:
-        """End a live call; False where there is none."""
-        return await self._serving.hang_up(call_id)
+        """End a live call, or take one from the queue; False where there is none."""
+        return await self._serving.hang_up(call_id) or self._doorway.waiting_room.leave(call_id)
+
+    def queue(self, tenant: str | None = None) -> list[dict[str, Any]]:
+        """Those of a tenant's calls, or of all, that can't start yet, in the order of their arrival."""
+        return self._doorway.waiting_room.shown(tenant)
 
     def drain(self, *, on: bool) -> None:
         """Take no new calls from now on, or take them again. Live calls go on."""
@@ -214,7 +225,8 @@ class Desk:
             "spent_usd_micros": {tenant: spent for tenant, (spent, _) in money.items()},
             "reserved_usd_micros": {tenant: reserved for tenant, (_, reserved) in money.items()},
             "admitted": dict(self._doorway.admitted),
-            "turned_away": dict(self._doorway.turned_away),
+            "queued": self._doorway.waiting_room.counts(),
+            "turned_away": dict(self._doorway.turned_away + self._doorway.waiting_room.given_up),
             "ended": dict(self._serving.ended),
             "failed_setups": self._garage.failed_setups,
             "lost_actors": self._garage.lost_actors,
@@ -226,6 +238,7 @@ class Desk:
     def tick(self) -> None:
         """Do what is due; an open desk does so by itself every quarter of a second."""
         self._serving.expire()
+        self._doorway.tick()
         self._garage.tick()
         self._sweep()
 
@@ -261,7 +274,7 @@ def _shown(lease: Lease, call: OpenCall, utc: float) -> dict[str, Any]:
         "duration_s": round(utc - call.started_at, 3),
         "talk_s": talk_s,
         "cost_usd_micros": lease.cost_usd_micros,
-        "charges_usd_micros": dict(call.renewal.charges_usd_micros) if call.renewal else {},
+        "charges_usd_micros": dict(lease.bill.charges),
         "reserved_usd_micros": lease.reserved_usd_micros,
         "slot": lease.slot,
     }

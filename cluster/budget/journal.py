@@ -2,6 +2,11 @@
 
 One thread writes. While it commits, further writes gather and share the next commit, so that the rate of decisions does
 not depend on the speed of the disk.
+
+Rules of this file:
+1. An entry is stored wholly or not at all, exactly once, and in its order; its future is done when that is certain.
+2. While the database is away, entries wait for `PATIENCE_S` and then fail. What may have been stored does not fail: it
+   waits until that is known.
 """
 
 from __future__ import annotations
@@ -9,41 +14,51 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Mapping
+import time
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Engine, Executable
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Engine
+
+from cluster.budget.grouping import Write
+from cluster.budget.scribe import DatabaseAway, JournalError, Scribe, Superseded
+
+__all__ = ["MAX_BATCH", "DatabaseAway", "Journal", "JournalError", "Superseded", "Write"]
 
 log = logging.getLogger(__name__)
 
 MAX_BATCH: Final = 256
 """Entries of one commit: at most about 50 ms of work, which is how long the first of them has to wait."""
-
-Write = tuple[Executable, Mapping[str, Any]]
-"""A statement and its parameters."""
-
-
-class JournalError(Exception):
-    """The database did not take a write. Nothing of it is stored."""
+MAX_WAITING: Final = 10_000
+"""Entries; one more fails at once."""
+PATIENCE_S: Final = 2.0
+"""A database that is started again, or fails over, takes about as long; a caller should not hear silence for longer."""
+RETRY_S: Final = 0.1
+SWEEP_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
     writes: tuple[Write, ...]
     done: asyncio.Future[None]
+    since: float
 
 
 class Journal:
     """Writes entries, each wholly or not at all, in the order in which they were handed over."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Must be made in the event loop that will use it."""
-        self._engine = engine
+    def __init__(self, engine: Engine, name: str = "budget", *, patience_s: float = PATIENCE_S) -> None:
+        """Must be made in the event loop that will use it. It takes the journal `name` over from its last writer."""
+        self._scribe = Scribe(engine, name)
+        self._patience_s = patience_s
         self._loop = asyncio.get_running_loop()
-        self._queue: SimpleQueue[_Entry | None] = SimpleQueue()
+        self._changed = threading.Condition()
+        self._waiting: deque[_Entry] = deque()
+        self._closing = False
+        self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
+        self._trouble: str | None = None
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
@@ -53,65 +68,105 @@ class Journal:
         It need not be awaited. Cancelling an await of it does not take the entry back.
         """
         done = self._loop.create_future()
-        done.add_done_callback(_note)
-        self._queue.put(_Entry(writes, done))
+        done.add_done_callback(_note_failure)
+        with self._changed:
+            if len(self._waiting) >= MAX_WAITING:
+                done.set_exception(DatabaseAway("the database is too slow: too many writes wait for it"))
+                return done
+            self._waiting.append(_Entry(writes, done, self._loop.time()))
+            self._changed.notify()
         return done
 
     async def close(self) -> None:
-        """Write what was handed over so far, then stop."""
-        self._queue.put(None)
+        """Write what was handed over so far, then stop; should the database be away, after `patience_s`."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
         await asyncio.to_thread(self._thread.join)
+        self._sweeping.cancel()
+
+    def _sweep(self) -> None:
+        """Fail the entries that wait for too long. None of them was tried, or it is certain that none is stored."""
+        self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
+        too_old = self._loop.time() - self._patience_s
+        with self._changed:
+            late = [entry for entry in self._waiting if entry.since <= too_old]
+            if late:
+                self._waiting = deque(entry for entry in self._waiting if entry.since > too_old)
+        if late:
+            log.error("the database did not take %d writes within %g s", len(late), self._patience_s)
+            _resolve(late, DatabaseAway("the database did not take the write in time"))
 
     def _run(self) -> None:
-        going_on = True
-        while going_on:
-            batch, going_on = self._next_batch()
-            if batch:
-                results = self._commit(batch)
-                self._loop.call_soon_threadsafe(_resolve, results)
+        while batch := self._take():
+            if left := self._commit(batch):
+                with self._changed:
+                    self._waiting.extendleft(reversed(left))
+                time.sleep(RETRY_S)
 
-    def _next_batch(self) -> tuple[list[_Entry], bool]:
-        entry = self._queue.get()
-        batch: list[_Entry] = []
-        while entry is not None:
-            batch.append(entry)
-            if len(batch) == MAX_BATCH:
-                return batch, True
+    def _take(self) -> list[_Entry]:
+        """The next entries; none if there will be no more."""
+        with self._changed:
+            while not self._waiting and not self._closing:
+                self._changed.wait()
+            return [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
+
+    def _commit(self, batch: list[_Entry]) -> list[_Entry]:
+        """One transaction for all; where that fails, one for each, so that nobody pays for another's bad entry.
+
+        Returns those that are certainly not stored since the database is away.
+        """
+        error = self._store(batch)
+        if isinstance(error, DatabaseAway):
+            return batch
+        if error is None or len(batch) == 1 or isinstance(error, Superseded):
+            self._loop.call_soon_threadsafe(_resolve, batch, error)
+            return []
+        for place, entry in enumerate(batch):
+            if self._commit([entry]):
+                return batch[place:]
+        return []
+
+    def _store(self, batch: list[_Entry]) -> JournalError | None:
+        """Write, again and again as long as nobody knows whether it was written."""
+        writes = [write for entry in batch for write in entry.writes]
+        give_up_at = None
+        while True:
             try:
-                entry = self._queue.get_nowait()
-            except Empty:
-                return batch, True
-        return batch, False
+                self._scribe.write(writes)
+            except JournalError as error:
+                self._note(error)
+                if not self._scribe.in_doubt:
+                    return error
+            except Exception as error:  # noqa: BLE001 - whatever it is, the entries after it are to be written
+                return JournalError(f"the database was not given the write ({type(error).__name__})")
+            else:
+                self._note(None)
+                return None
+            if self._closing:
+                give_up_at = give_up_at or time.monotonic() + self._patience_s
+                if time.monotonic() >= give_up_at:
+                    return JournalError("whether the last writes were stored is not known")
+            time.sleep(RETRY_S)
 
-    def _commit(self, batch: list[_Entry]) -> list[tuple[asyncio.Future[None], JournalError | None]]:
-        """One transaction for all; where that fails, one for each, so that nobody pays for another's bad entry."""
-        error = self._write(batch)
-        if error is None or len(batch) == 1:
-            return [(entry.done, error) for entry in batch]
-        return [(entry.done, self._write([entry])) for entry in batch]
-
-    def _write(self, batch: list[_Entry]) -> JournalError | None:
-        try:
-            with self._engine.begin() as connection:
-                for entry in batch:
-                    for statement, parameters in entry.writes:
-                        connection.execute(statement, parameters)
-        except SQLAlchemyError as error:
-            # Its text holds the parameters, and they hold personal data.
-            return JournalError(f"the database did not take the write ({type(error).__name__})")
-        return None
+    def _note(self, error: JournalError | None) -> None:
+        """Log how the database is, once for each time that it changes. A bad entry's error is logged with the entry."""
+        trouble = str(error) if isinstance(error, DatabaseAway | Superseded) else None
+        if trouble != self._trouble:
+            log.error("%s", trouble) if trouble else log.warning("the database takes writes again")
+            self._trouble = trouble
 
 
-def _resolve(results: list[tuple[asyncio.Future[None], JournalError | None]]) -> None:
-    for done, error in results:
-        if done.done():
+def _resolve(entries: Iterable[_Entry], error: JournalError | None) -> None:
+    for entry in entries:
+        if entry.done.done():
             continue
         if error is None:
-            done.set_result(None)
+            entry.done.set_result(None)
         else:
-            done.set_exception(error)
+            entry.done.set_exception(type(error)(*error.args))
 
 
-def _note(done: asyncio.Future[None]) -> None:
-    if not done.cancelled() and (error := done.exception()) is not None:
+def _note_failure(done: asyncio.Future[None]) -> None:
+    if not done.cancelled() and (error := done.exception()) and not isinstance(error, DatabaseAway | Superseded):
         log.error("%s", error)

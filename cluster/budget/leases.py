@@ -13,10 +13,11 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
+from cluster.budget.pricing import Bill, dearer
 from cluster.machine import Table, step
 from cluster.messages import Direction, Verdict
 
@@ -111,7 +112,10 @@ class Lease:
     slot: str
     max_cost_usd_micros: int
     reserved_usd_micros: int
-    cost_usd_micros: int = 0
+    bill: Bill = field(default_factory=Bill)
+    """What its holder has used so far, as last heard."""
+    entries: int = 1
+    """How many of the ledger are its own; the first is the reservation."""
     expires_at: float = math.inf
     """When it runs out unless its holder renews, in monotonic seconds. Not before its admission is durable."""
     fencing_token: int = 1
@@ -121,6 +125,14 @@ class Lease:
     direction: Direction = Direction.OUTBOUND
     campaign: str = ""
     trunk: str = ""
+    profile: str = ""
+    destination: str = ""
+    """The prefix that the price of its phone leg goes by."""
+
+    @property
+    def cost_usd_micros(self) -> int:
+        """The bill's sum."""
+        return self.bill.usd_micros
 
     def groups(self) -> tuple[Group, ...]:
         """Those that its call counts for while it is open."""
@@ -140,8 +152,8 @@ class Renewed:
     verdict: Verdict
     lease: Lease | None = None
     """As it stands now; None where the verdict is void."""
-    extended: bool = False
-    """True where more money was reserved, which has to be durable before the holder learns of it."""
+    more_usd_micros: int = 0
+    """How much more was reserved, which has to be durable before the holder learns of it."""
 
 
 class LeaseBook:
@@ -222,7 +234,7 @@ class LeaseBook:
         lease_id: str,
         fencing_token: int,
         *,
-        cost_usd_micros: int,
+        bill: Bill,
         wind_down_usd_micros: int,
         daily_budget_usd_micros: int,
         now: float,
@@ -234,29 +246,36 @@ class LeaseBook:
         lease = self._open.get(lease_id)
         if lease is None or lease.fencing_token != fencing_token or lease.state not in ANSWERABLE:
             return Renewed(Verdict.VOID)
-        cost = max(lease.cost_usd_micros, cost_usd_micros)
+        bill = dearer(lease.bill, bill)
+        cost = bill.usd_micros
         need = cost + wind_down_usd_micros
         reserved = max(lease.reserved_usd_micros, cost)
         if need > reserved:
             reserved += self._more(lease, reserved, need + wind_down_usd_micros, daily_budget_usd_micros)
         going_on = need <= reserved and lease.state is not LeaseState.WINDING_DOWN
         moved = self._moved(lease_id, LeaseEvent.RENEW if going_on else LeaseEvent.WIND_DOWN)
-        changed = replace(moved, cost_usd_micros=cost, reserved_usd_micros=reserved, expires_at=now + self._ttl_s)
+        more = reserved - lease.reserved_usd_micros
+        changed = replace(
+            moved,
+            bill=bill,
+            reserved_usd_micros=reserved,
+            entries=lease.entries + (more > 0),
+            expires_at=now + self._ttl_s,
+        )
         self._put(changed)
-        verdict = Verdict.CONTINUE if going_on else Verdict.WIND_DOWN
-        return Renewed(verdict, changed, extended=reserved > lease.reserved_usd_micros)
+        return Renewed(Verdict.CONTINUE if going_on else Verdict.WIND_DOWN, changed, more)
 
     def end(self, lease_id: str) -> Lease:
         """The call is over: nothing renews the lease or lets it run out while its end is written."""
         return self._put(self._moved(lease_id, LeaseEvent.END))
 
-    def settle(self, lease_id: str, cost_usd_micros: int) -> Lease:
-        """Book the final cost, give back the rest, and close the lease."""
+    def settle(self, lease_id: str, bill: Bill) -> Lease:
+        """Book the final bill, or the last one that was heard where that is dearer; give back the rest."""
         lease = self._moved(lease_id, LeaseEvent.SETTLE)
-        cost = max(lease.cost_usd_micros, cost_usd_micros)
+        bill = dearer(lease.bill, bill)
         self._close(lease_id)
-        self._spent[lease.tenant, lease.day] += cost
-        return replace(lease, cost_usd_micros=cost, reserved_usd_micros=0)
+        self._spent[lease.tenant, lease.day] += bill.usd_micros
+        return replace(lease, bill=bill, reserved_usd_micros=0)
 
     def release(self, lease_id: str) -> Lease:
         """Close a lease of which nothing came, before any actor was told."""

@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from cluster.budget.pricing import PerMinute, Rates, Tariff
+from cluster.budget.pricing import PerMinute, Rates, Route, Tariff
 from cluster.errors import PriceError
 from cluster.marked_yaml import MarkedFile, Part, Where
-from cluster.messages import CallRequest, Direction
+from cluster.messages import Direction
 from cluster.settings import PRICES
 
 DEFAULT_TRUNK = "default"
@@ -61,12 +61,9 @@ class _Trunk(Part):
     inbound: _PerMinute = _NOTHING
     outbound: Mapping[Prefix, _PerMinute] = {}
 
-    def price(self, direction: Direction, destination: str) -> PerMinute:
-        """The longest prefix decides. `destination` is E.164 or the start of it."""
-        if direction is Direction.INBOUND:
-            return self.inbound.price()
-        fitting = [prefix for prefix in self.outbound if destination.startswith(prefix)]
-        return self.outbound.get(max(fitting, key=len, default="+"), _NOTHING).price()
+    def destination(self, number: str) -> str:
+        """The longest prefix that the number has."""
+        return max((prefix for prefix in self.outbound if number.startswith(prefix)), key=len, default="")
 
 
 class _Table(Part):
@@ -88,16 +85,19 @@ class Prices:
 
     tables: tuple[_Table, ...]
 
-    def tariff(self, request: CallRequest, models: Iterable[str], day: date) -> Tariff:
+    def tariff(self, route: Route, models: Iterable[str], day: date) -> Tariff:
         """The prices of one call of that day, whichever of `models` will serve it.
 
         Raises `PriceError` for a model without a price, and for a day before the first table.
         """
         table = self._of(day)
-        trunk = table.trunks.get(request.trunk) or table.trunks.get(DEFAULT_TRUNK) or _Trunk()
+        trunk = table.trunks.get(route.trunk) or table.trunks.get(DEFAULT_TRUNK) or _Trunk()
+        outbound = route.direction is Direction.OUTBOUND
+        destination = trunk.destination(route.number) if outbound else ""
         return Tariff(
             rates={model: _rates(table, model) for model in models},
-            trunk=trunk.price(request.direction, request.to),
+            trunk=(trunk.outbound.get(destination, _NOTHING) if outbound else trunk.inbound).price(),
+            destination=destination,
             livekit=table.livekit.price(),
             tools=table.tools,
         )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from cluster.errors import PriceError
-from cluster.messages import Metered, Usage
+from cluster.messages import Direction, Metered, Usage
 
 AUDIO_TOKENS_PER_S = 25
 """Of Live audio, in and out; 12 USD per million tokens are then the price list's 0.018 USD a minute exactly."""
@@ -66,6 +66,16 @@ class PerMinute:
 FREE = PerMinute()
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What the price of a call's phone leg depends on."""
+
+    direction: Direction
+    trunk: str
+    """LiveKit's id."""
+    number: str = field(default="", repr=False)  # pii: E.164, or the start of it
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tariff:
     """Every price that one call can meet."""
@@ -78,6 +88,8 @@ class Tariff:
     """From the beginning to the end."""
     tools: Mapping[str, int] = field(default_factory=dict)
     """Micro-dollars per call, by the tool's name; others are free."""
+    destination: str = ""
+    """What of the dialled number the trunk's price goes by: the prefix in the table of prices."""
 
     def dearest(self) -> Rates:
         """The highest rate of each modality, whichever of the models will serve."""
@@ -100,6 +112,25 @@ class Talk:
     """Above so many tokens of conversation, the sliding window cuts it …"""
     target_tokens: int
     """… to so many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What a call has used, and what that costs."""
+
+    metered: Metered = field(default_factory=Metered)
+    charges: Mapping[str, int] = field(default_factory=dict)
+    """Micro-dollars by kind."""
+
+    @property
+    def usd_micros(self) -> int:
+        """The sum."""
+        return sum(self.charges.values())
+
+
+def dearer(one: Bill, other: Bill) -> Bill:
+    """Of two accounts of the same call the one that has seen more of it."""
+    return other if other.usd_micros > one.usd_micros else one
 
 
 def charges(metered: Metered, tariff: Tariff) -> dict[str, int]:

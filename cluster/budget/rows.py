@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Engine, bindparam, delete, func, insert, select, update
 
-from cluster.budget.calls import record_from_json, record_to_json, request_from_json, request_to_json
-from cluster.budget.journal import Write
+from cluster.budget import ledger
+from cluster.budget.calls import (
+    metered_from_json,
+    metered_to_json,
+    record_from_json,
+    record_to_json,
+    request_from_json,
+    request_to_json,
+)
+from cluster.budget.grouping import Write
 from cluster.budget.leases import Lease, LeaseState
+from cluster.budget.pricing import Bill
 from cluster.budget.tables import leases, requests
+from cluster.budget.tables import ledger as ledger_table
 from cluster.messages import Admitted, CallRecord, CallRequest
 
 _OPEN = (leases.c.lease_id == bindparam("of_lease")) & leases.c.ended_at.is_(None)
 _INSERT_LEASE = insert(leases)
 _INSERT_REQUEST = insert(requests)
+_ENTER = insert(ledger_table)
 _CHANGE = update(leases).where(_OPEN)
 _DELIVERED = update(leases).where(leases.c.lease_id == bindparam("of_lease"))
 _FORGET = delete(requests).where(requests.c.admitted_at < bindparam("before"))
@@ -76,11 +87,17 @@ def admitted(lease: Lease, request: CallRequest, answer: Answer) -> Iterator[Wri
             "tenant": lease.tenant,
             "day": lease.day,
             "max_cost_usd_micros": lease.max_cost_usd_micros,
+            "direction": lease.direction.value,
+            "campaign": lease.campaign,
+            "profile": lease.profile,
+            "trunk": lease.trunk,
+            "destination": lease.destination,
             "granted_at": answer.at,
             "request": request_to_json(request),
             **_moving(lease),
         },
     )
+    yield from _entered(ledger.reserved(lease), answer.at)
 
 
 def changed(lease: Lease) -> Write:
@@ -88,17 +105,29 @@ def changed(lease: Lease) -> Write:
     return _CHANGE, {"of_lease": lease.lease_id, **_moving(lease)}
 
 
-def ended(lease: Lease, record: CallRecord, ended_at: float) -> Write:
-    """A lease was settled, and this is its call's record. Without effect on one that has ended."""
-    changes = _moving(lease) | {
+def renewed(lease: Lease, more_usd_micros: int, at: float) -> Iterator[Write]:
+    """A lease was renewed at `at` (UTC seconds), and so much more is held for it than before."""
+    yield changed(lease)
+    if more_usd_micros:
+        yield from _entered(ledger.renewed(lease, more_usd_micros), at)
+
+
+def ended(lease: Lease, bill: Bill, record: CallRecord, ended_at: float) -> Iterator[Write]:
+    """A lease, which is as it stood before, was settled with that bill, and this is its call's record."""
+    changes = _moving(replace(lease, bill=bill, reserved_usd_micros=0, entries=lease.entries + 1)) | {
         "state": LeaseState.SETTLED.value,
-        "reserved_usd_micros": 0,
-        "cost_usd_micros": record.cost_usd_micros,
         "ended_at": ended_at,
         "request": None,
         "record": record_to_json(record),
     }
-    return _CHANGE, {"of_lease": lease.lease_id, **changes}
+    yield _CHANGE, {"of_lease": lease.lease_id, **changes}
+    yield from _entered(ledger.ended(lease, bill), ended_at)
+
+
+def _entered(entry: ledger.Entry, at: float) -> Iterator[Write]:
+    for account, usd_micros in entry.lines.items():
+        line = {"account": account, "usd_micros": usd_micros, "kind": entry.kind.value, "at": at}
+        yield _ENTER, {"lease_id": entry.lease_id, "number": entry.number, **line}
 
 
 def delivered(lease_id: str) -> Write:
@@ -140,6 +169,9 @@ def _moving(lease: Lease) -> dict[str, Any]:
         "state": lease.state.value,
         "reserved_usd_micros": lease.reserved_usd_micros,
         "cost_usd_micros": lease.cost_usd_micros,
+        "charges_usd_micros": dict(lease.bill.charges),
+        "metered": metered_to_json(lease.bill.metered),
+        "entries": lease.entries,
     }
 
 
@@ -153,14 +185,22 @@ def _open_row(row: Mapping[Any, Any]) -> OpenRow:
         slot=row["slot"],
         max_cost_usd_micros=row["max_cost_usd_micros"],
         reserved_usd_micros=row["reserved_usd_micros"],
-        cost_usd_micros=row["cost_usd_micros"],
+        bill=bill_of(row),
+        entries=row["entries"],
         fencing_token=row["fencing_token"],
         state=state,
         direction=request.direction,
-        campaign=request.campaign,
-        trunk=request.trunk,
+        campaign=row["campaign"],
+        profile=row["profile"],
+        trunk=row["trunk"],
+        destination=row["destination"],
     )
     return OpenRow(lease, request, row["granted_at"])
+
+
+def bill_of(row: Mapping[Any, Any]) -> Bill:
+    """The bill in a row of `leases`."""
+    return Bill(metered_from_json(row["metered"]), row["charges_usd_micros"])
 
 
 def _answer(row: Any) -> Answer:

@@ -26,6 +26,7 @@ from cluster.budget.garage import ANSWER_WITHIN_S, Garage
 from cluster.budget.journal import Journal, JournalError
 from cluster.budget.leases import Lease, LeaseBook, LeaseState
 from cluster.budget.ports import ActorLost, CallActorPort, CloseRoom, History
+from cluster.budget.pricing import Bill, dearer
 from cluster.budget.providers import Providers
 from cluster.messages import Assignment, CallRecord
 from cluster.metrics import Tally
@@ -232,16 +233,17 @@ class Serving:
         """Write the end of a lease that is `ENDING`, then free its money and its actor in one step."""
         lease = self._book.get(lease_id)
         assert lease is not None  # noqa: S101 - only this closes an ending lease
-        record = replace(record, cost_usd_micros=max(record.cost_usd_micros, lease.cost_usd_micros))
+        bill = dearer(lease.bill, Bill(record.metered, record.charges_usd_micros))
+        record = replace(record, metered=bill.metered, charges_usd_micros=bill.charges, cost_usd_micros=bill.usd_micros)
         pause_s = RETRY_S
         while True:
             try:
-                await self._journal.write(rows.ended(lease, record, self._clock.utc()))
+                await self._journal.write(*rows.ended(lease, bill, record, self._clock.utc()))
                 break
             except JournalError:
                 await asyncio.sleep(pause_s)
                 pause_s = min(RETRY_MAX_S, pause_s * 2)
-        self._book.settle(lease_id, record.cost_usd_micros)
+        self._book.settle(lease_id, bill)
         del self._calls[lease_id]
         self._garage.give_back(lease.slot)
         self.ended[str(record.outcome)] += 1

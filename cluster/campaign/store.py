@@ -22,7 +22,7 @@ from cluster.campaign.pace import Tally
 from cluster.campaign.states import State, Step, contact_id, sources, target
 from cluster.campaign.tables import attempts, campaigns, contacts
 
-OPEN: Final = (State.DIALLING, State.CALLING)
+OPEN: Final = (State.DIALLING.value, State.CALLING.value)
 CANCELLED: Final = "cancelled"
 
 
@@ -109,7 +109,7 @@ class CampaignStore:
                 "number": contact.number,
                 "zones": list(contact.zones),
                 "context": dict(contact.context),
-                "state": State.WAITING,
+                "state": State.WAITING.value,
                 "due_at": due_at,
                 "outcomes": [],
             }
@@ -124,11 +124,11 @@ class CampaignStore:
 
     def waiting(self, campaign: str, limit: int) -> list[Entry]:
         """Who waits, in the order in which they are due."""
-        return self._entries((contacts.c.campaign == campaign) & (contacts.c.state == State.WAITING), limit)
+        return self._entries((contacts.c.campaign == campaign) & (contacts.c.state == State.WAITING.value), limit)
 
     def unfinished(self, campaign: str) -> list[Entry]:
         """Whose last call has no known end."""
-        return self._entries((contacts.c.campaign == campaign) & contacts.c.state.in_((*OPEN, State.UNKNOWN)), None)
+        return self._entries((contacts.c.campaign == campaign) & contacts.c.state.in_((*OPEN, State.UNKNOWN.value)), None)
 
     def begin(self, driver: str, move: Move) -> Begun:
         """Write down an attempt, before anybody is asked for its call."""
@@ -212,11 +212,11 @@ class CampaignStore:
 
     def _step(self, connection: Connection, move: Move) -> bool:
         """Whether the contact was where that step is taken."""
-        changes: dict[str, Any] = {"state": target(move.step), "due_at": move.due_at}
+        changes: dict[str, Any] = {"state": target(move.step).value, "due_at": move.due_at}
         if move.outcomes is not None:
             changes["outcomes"] = list(move.outcomes)
         there = (contacts.c.campaign == move.campaign) & (contacts.c.contact == move.contact)
-        change = update(contacts).where(there & contacts.c.state.in_(sources(move.step))).values(changes)
+        change = update(contacts).where(there & contacts.c.state.in_([state.value for state in sources(move.step)])).values(changes)
         return bool(connection.execute(change).rowcount)
 
     def _entries(self, which: Any, limit: int | None) -> list[Entry]:

@@ -5,6 +5,7 @@ Every route is a function of a request and of a `Front`, so it runs the same in 
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -23,12 +24,12 @@ from cluster.dispatch.access import Doorkeeper, permit
 from cluster.dispatch.ports import ControlPlaneDown, History, Pool
 from cluster.dispatch.problems import Problem
 from cluster.dispatch.requests import CallBody, new_call_id, outbound_request
-from cluster.dispatch.schemas import CallAccepted, CallDetail, CallList, ProblemDocument
+from cluster.dispatch.schemas import CallAccepted, CallDetail, CallList, ProblemDocument, QueueList
 from cluster.dispatch.streams import event_stream
 from cluster.dispatch.webhook import Webhooks
 from cluster.keys import Principal
-from cluster.messages import Admitted, Direction
-from cluster.records.views import ENDED, STARTING, cost_view
+from cluster.messages import Admitted, Direction, Queued, Refused, Wait
+from cluster.records.views import ENDED, QUEUED, STARTING, cost_view
 
 LARGEST_BODY_BYTES: Final = 1 << 20
 KEY_LENGTH: Final = 200
@@ -72,6 +73,7 @@ def _key_for(scope: str | None) -> Any:
 
 
 CallsKey = Annotated[Principal, _key_for("calls")]
+AdminKey = Annotated[Principal, _key_for("admin")]
 AnyKey = Annotated[Principal, _key_for(None)]
 
 
@@ -85,7 +87,9 @@ calls = APIRouter(prefix="/v1/calls", tags=["calls"], responses=_errors(401, 403
 system = APIRouter(tags=["system"])
 
 
-@calls.post("", status_code=202, response_model=CallAccepted, responses=_errors(400, 413, 429))
+@calls.post(
+    "", status_code=202, response_model=CallAccepted, response_model_exclude_none=True, responses=_errors(400, 413, 429)
+)
 async def create_call(
     body: CallBody,
     front: TheFront,
@@ -93,7 +97,10 @@ async def create_call(
     response: Response,
     idempotency_key: Annotated[str | None, Header(description="The same key within 24 h is the same call")] = None,
 ) -> dict[str, Any]:
-    """Place an outbound call. It is dialled when this returns; its course is at `GET /v1/calls/{call_id}/events`."""
+    """Place an outbound call. It is dialled when this returns, or `queued` until it can be.
+
+    Its course is at `GET /v1/calls/{call_id}/events`.
+    """
     permit(key, "campaigns" if body.campaign else "calls")
     if not front.can_dial:
         detail = "there is no outbound trunk; set RINGMASTER_OUTBOUND_TRUNK_ID"
@@ -112,10 +119,10 @@ async def create_call(
         room_prefix=front.room_prefix,
     )
     answer = await front.pool.admit(request)
-    if not isinstance(answer, Admitted):
+    if isinstance(answer, Wait | Refused):
         raise problems.problem_of_admission(answer)
     response.headers["Location"] = f"/v1/calls/{answer.call_id}"
-    return {"call_id": answer.call_id, "state": STARTING}
+    return {"call_id": answer.call_id, "state": STARTING} if isinstance(answer, Admitted) else _queued_view(answer)
 
 
 @calls.get("", response_model=CallList)
@@ -130,8 +137,8 @@ async def list_calls(
     page = await front.history.calls(key.tenant, state, limit, before, key.may("admin"))
     more = page[-1]["call_id"] if len(page) == limit else None
     if any(call["state"] != ENDED for call in page):
-        live = await _live(front, key)
-        page = [_as_it_stands(call, live.get(call["call_id"])) for call in page]
+        known = await _known(front, key)
+        page = [_as_it_stands(call, known.get(call["call_id"])) for call in page]
     return {"calls": page, "next_before": more}
 
 
@@ -141,7 +148,13 @@ async def get_call(call_id: str, front: TheFront, key: CallsKey) -> dict[str, An
     return await _call(front, key, call_id)
 
 
-@calls.post("/{call_id}/hangup", status_code=202, response_model=CallAccepted, responses=_errors(404))
+@calls.post(
+    "/{call_id}/hangup",
+    status_code=202,
+    response_model=CallAccepted,
+    response_model_exclude_none=True,
+    responses=_errors(404),
+)
 async def hang_up(call_id: str, front: TheFront, key: CallsKey) -> dict[str, Any]:
     """End a call now. To end one that has ended changes nothing and is no error."""
     call = await _call(front, key, call_id)
@@ -166,6 +179,12 @@ async def watch_call(
     stream = event_stream(front.history, call_id, last_event_id, lambda: _call_or_none(front, key, call_id))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+
+@system.get("/v1/queue", response_model=QueueList, responses=_errors(401, 403, 503))
+async def show_queue(front: TheFront, _key: AdminKey) -> dict[str, Any]:
+    """The calls of every tenant that can't start yet, in the order of their arrival. Numbers are masked."""
+    return {"calls": await front.pool.queue(None)}
 
 
 @system.post("/livekit/webhook", responses=_errors(401, 503))
@@ -244,31 +263,45 @@ async def _call_or_none(front: Front, key: Principal, call_id: str) -> dict[str,
     call = await front.history.call(call_id, key.tenant, key.may("admin"))
     if call is not None and call["state"] == ENDED:
         return call
-    live = (await _live(front, key)).get(call_id)
+    known = (await _known(front, key)).get(call_id)
     if call is None:
         # Admitted a moment ago: the lease is there before the history is.
-        return None if live is None else _only_live(call_id, live)
-    return _as_it_stands(call, live)
+        return None if known is None else _only_known(call_id, known)
+    return _as_it_stands(call, known)
 
 
-async def _live(front: Front, key: Principal) -> dict[str, dict[str, Any]]:
-    return {call["call_id"]: call for call in await front.pool.live_calls(key.tenant)}
+async def _known(front: Front, key: Principal) -> dict[str, dict[str, Any]]:
+    """What `BudgetPool` knows of the tenant's calls: those that wait, and those that run."""
+    waiting, live = await asyncio.gather(front.pool.queue(key.tenant), front.pool.live_calls(key.tenant))
+    return {call["call_id"]: call for call in (*waiting, *live)}
 
 
-def _as_it_stands(call: dict[str, Any], live: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The call with what `BudgetPool` knows better while it runs: its cost and how long it lasts."""
-    if live is None or call["state"] == ENDED:
+def _as_it_stands(call: dict[str, Any], known: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The call with what `BudgetPool` knows better until it has ended: its place in the queue, its cost, its length."""
+    if known is None or call["state"] == ENDED:
         return call
-    cost = cost_view(live["cost_usd_micros"], live["charges_usd_micros"])
-    return call | {"cost": cost, "duration_s": live["duration_s"]}
+    if known["state"] == QUEUED:
+        return call | {name: known[name] for name in ("state", "position", "estimated_wait_s", "waits_for")}
+    cost = cost_view(known["cost_usd_micros"], known["charges_usd_micros"])
+    return call | {"cost": cost, "duration_s": known["duration_s"]}
 
 
-def _only_live(call_id: str, live: Mapping[str, Any]) -> dict[str, Any]:
+def _only_known(call_id: str, known: Mapping[str, Any]) -> dict[str, Any]:
     nothing_yet: dict[str, Any] = {"legs": [], "transcript": [], "timings_ms": {}, "quality": {}, "events": []}
-    far_end = "to" if live["direction"] == Direction.OUTBOUND else "from"
-    known = {"call_id": call_id, "state": STARTING, far_end: live["number"]}
-    known |= {name: live[name] for name in ("direction", "profile")}
-    return _as_it_stands(known | nothing_yet, live)
+    far_end = "to" if known["direction"] == Direction.OUTBOUND else "from"
+    call = {"call_id": call_id, "state": STARTING, "cost": cost_view(0, {}), far_end: known["number"]}
+    call |= {name: known[name] for name in ("direction", "profile")}
+    return _as_it_stands(call | nothing_yet, known)
+
+
+def _queued_view(answer: Queued) -> dict[str, Any]:
+    return {
+        "call_id": answer.call_id,
+        "state": QUEUED,
+        "position": answer.position,
+        "estimated_wait_s": answer.estimated_wait_s,
+        "waits_for": str(answer.outcome),
+    }
 
 
 def _checked(idempotency_key: str | None) -> str | None:

@@ -2,7 +2,8 @@
 
 Rules of this file:
 1. Whoever hears of a room first asks for it; asking twice is asking once, since the request is the room's.
-2. A caller is never left ringing: what is not admitted within `PATIENCE_S` is refused, and the refusal is recorded.
+2. A caller is never left ringing: who is not admitted within the time in the queue is refused, and the refusal is
+   recorded.
 """
 
 from __future__ import annotations
@@ -10,19 +11,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
 from cluster import outcome as o
 from cluster.dispatch.ports import ControlPlaneDown, History, Pool, Rooms
 from cluster.dispatch.requests import UNKNOWN_PROFILE, Arrival, BadDispatch, inbound_request, wish_of
-from cluster.messages import Admission, Admitted, CallRecord, CallRequest, Refused, Usage, Wait
+from cluster.messages import Admission, Admitted, CallRequest, Queued, Refused, Wait
 from cluster.outcome import Outcome, Result
+from cluster.records.refusal import refusal
 
 log = logging.getLogger(__name__)
 
 PATIENCE_S: Final = 8.0
-"""How long a caller may ring for a place that may become free; people hang up after five or six rings of 5 to 6 s."""
+"""How long a caller may ring while `BudgetPool` has no queue to be in; people hang up after five or six rings of 5 to
+6 s."""
 ASK_AGAIN_S: Final = 2.0
 CALLER_KNOWN_WITHIN_S: Final = 0.3
 """A call without its caller's number is better than a late one."""
@@ -77,7 +81,7 @@ class Inbound:
             await self.refuse(inbound_request(arrival, self._default_profile, {}), error.outcome, str(error))
             return None
         answer = await self._ask(request)
-        if isinstance(answer, Wait):
+        if isinstance(answer, Queued | Wait):
             answer = await self._wait_for_a_place(request, answer)
         if isinstance(answer, Admitted):
             return answer
@@ -89,8 +93,9 @@ class Inbound:
         noted = {"call_id": request.call_id, "outcome": str(outcome)}
         log.warning("an inbound call is refused", extra=noted | {"why": detail})
         await self._rooms.delete(request.room)
+        now = time.time()
         try:
-            await self._history.finish(refusal(request, outcome, detail, time.time()))
+            await self._history.finish(refusal(request, outcome, detail, asked_at=now, ended_at=now))
         except ControlPlaneDown:
             log.warning("a refusal is not recorded: the history did not answer", extra=noted)
 
@@ -106,51 +111,32 @@ class Inbound:
         callers = sorted((who for who in present if who.kind != "AGENT"), key=lambda who: who.kind != "SIP")
         return replace(arrival, attributes=callers[0].attributes) if callers else arrival
 
-    async def _wait_for_a_place(self, request: CallRequest, answer: Wait) -> Admitted | Refused:
-        give_up_at = time.monotonic() + self._patience_s
+    async def _wait_for_a_place(self, request: CallRequest, answer: Queued | Wait) -> Admitted | Refused:
+        """`BudgetPool` holds its answer about a queued call for some seconds; what can't queue is asked again."""
+        give_up_at = time.monotonic() + (answer.expires_in_s if isinstance(answer, Queued) else self._patience_s)
         somebody = await self._rooms.present(request.room)
-        while time.monotonic() + answer.retry_after_s <= give_up_at:
-            await asyncio.sleep(min(answer.retry_after_s, ASK_AGAIN_S))
+        while time.monotonic() + (0.0 if isinstance(answer, Queued) else answer.retry_after_s) <= give_up_at:
+            if isinstance(answer, Wait):
+                await asyncio.sleep(min(answer.retry_after_s, ASK_AGAIN_S))
             # LiveKit does not tell a worker that a room without its agent has emptied.
             present = await self._rooms.present(request.room)
             if somebody and present is not None and not present:
+                await self._leave_queue(request)
                 return Refused(outcome=o.CALLER_LEFT_EARLY, detail="the caller hung up while waiting for a place")
             somebody = somebody or present
             asked = await self._ask(request)
-            if not isinstance(asked, Wait):
+            if not isinstance(asked, Queued | Wait):
                 return asked
             answer = asked
+        await self._leave_queue(request)
         return Refused(outcome=answer.outcome, detail="no place became free while the phone rang")
+
+    async def _leave_queue(self, request: CallRequest) -> None:
+        with suppress(ControlPlaneDown):  # its time in the queue ends by itself
+            await self._pool.hangup(request.call_id)
 
     async def _ask(self, request: CallRequest) -> Admission:
         try:
             return await self._pool.admit(request)
         except ControlPlaneDown:
             return Wait(outcome=CONTROL_PLANE_DOWN, retry_after_s=CONTROL_PLANE_PAUSE_S)
-
-
-def refusal(request: CallRequest, outcome: Outcome, detail: str, now: float) -> CallRecord:
-    """The record of a call that was never begun. `now` is UTC seconds."""
-    return CallRecord(
-        call_id=request.call_id,
-        request_id=request.request_id,
-        tenant=request.tenant,
-        direction=request.direction,
-        profile=request.profile,
-        model="",
-        room=request.room,
-        slot="",
-        node="",
-        outcome=outcome,
-        started_at=now,
-        answered_s=None,
-        duration_s=0.0,
-        talk_s=0.0,
-        cost_usd_micros=0,
-        usage=Usage(),
-        timings_ms={},
-        quality={},
-        to=request.to,
-        from_=request.from_,
-        detail=detail,
-    )

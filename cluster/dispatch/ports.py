@@ -27,10 +27,13 @@ class Pool(Protocol):
         """Whether the call may start; the same request gets the same answer."""
 
     async def hangup(self, call_id: str, /) -> bool:
-        """End a call. False if it is not live."""
+        """End a call, or take it from the queue. False if it is in neither."""
 
     async def live_calls(self, tenant: str | None, /) -> list[dict[str, Any]]:
         """The calls that hold a lease, of one tenant or (None) of all."""
+
+    async def queue(self, tenant: str | None, /) -> list[dict[str, Any]]:
+        """The calls that wait to start, of one tenant or of all, in the order of their arrival."""
 
     async def statistics(self) -> dict[str, Any]:
         """Numbers for monitoring, and `draining`."""

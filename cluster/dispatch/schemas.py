@@ -13,11 +13,19 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class CallAccepted(Answer):
-    """A call that was admitted or is being ended."""
+class Waiting(Answer):
+    """What a queued call knows of its turn."""
+
+    position: int | None = Field(None, description="Of a queued call: 1 is the tenant's next one")
+    estimated_wait_s: float | None = Field(None, description="Of a queued call: at the pace of the last calls")
+    waits_for: str | None = Field(None, description="Of a queued call: `result/reason`, as in a call's outcome")
+
+
+class CallAccepted(Waiting):
+    """A call that was admitted, is queued or is being ended."""
 
     call_id: str = Field(examples=["call_01k3v8m2q9x4t7z0c5b6n1d8hj"])
-    state: str = Field(description="`starting`, `ending` or `ended`")
+    state: str = Field(description="`starting`, `queued`, `ending` or `ended`")
 
 
 class Cost(Answer):
@@ -38,11 +46,11 @@ class OutcomeShape(Answer):
     detail: str | None = None
 
 
-class CallSummary(Answer):
+class CallSummary(Waiting):
     """A call as a list shows it. Numbers are masked unless the key has the scope `admin`."""
 
     call_id: str
-    state: str = Field(description="`starting`, `dialling`, `ringing`, `answered` or `ended`")
+    state: str = Field(description="`queued`, `starting`, `dialling`, `ringing`, `answered` or `ended`")
     direction: str = Field(description="`inbound` or `outbound`")
     profile: str
     model: str | None = None
@@ -74,6 +82,26 @@ class CallList(Answer):
 
     calls: list[CallSummary]
     next_before: str | None = Field(description="Send as `before` to get the older ones; null if there are none")
+
+
+class QueuedCall(Waiting):
+    """A call that can't start yet."""
+
+    call_id: str
+    tenant: str
+    direction: str
+    profile: str
+    campaign: str
+    priority: int
+    number: str = Field(description="Masked")
+    waited_s: float
+    expires_in_s: float = Field(description="It is given up if it can't start by then")
+
+
+class QueueList(Answer):
+    """Calls that wait, in the order of their arrival."""
+
+    calls: list[QueuedCall]
 
 
 class ProblemDocument(Answer):

@@ -5,6 +5,7 @@ Rules of this file:
 2. Columns marked ``# pii`` hold personal data. They leave this process only through `cluster.records.views`.
 3. Events refer to a call by id without a foreign key: they come from the call's actor and may be here before the
    call's own row, which comes from `BudgetPool`.
+4. What strangers choose (a SIP caller's number, a room's name) has no length here: PostgreSQL would refuse the row.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ calls = Table(
     Column("tenant", String(64), nullable=False),
     Column("direction", String(16), nullable=False),
     Column("profile", String(64), nullable=False),
-    Column("room", String(255), nullable=False),
-    Column("to_number", String(64), nullable=False, default=""),  # pii
-    Column("from_number", String(64), nullable=False, default=""),  # pii
+    Column("room", Text, nullable=False),
+    Column("to_number", Text, nullable=False, default=""),  # pii
+    Column("from_number", Text, nullable=False, default=""),  # pii
     Column("started_at", Float(53), nullable=False),
     Column("ended_at", Float(53)),  # null while the call is live
     Column("result", String(16)),

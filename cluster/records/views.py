@@ -19,6 +19,8 @@ Row = Mapping[str, Any]
 
 FEED_ONLY: Final = frozenset({"speaking"})
 """Kinds that only the live feed carries: pieces of a line that comes whole a moment later."""
+QUEUED: Final = "queued"
+"""It can't start yet."""
 STARTING: Final = "starting"
 ENDING: Final = "ending"
 """The phone is down and the record is being made: an ended call always has its outcome."""

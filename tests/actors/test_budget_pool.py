@@ -20,7 +20,7 @@ from cluster.messages import Admitted, CallRecord, Checkpoint, Refused, Renewal,
 from cluster.outcome import BLOCKED_NUMBER
 from cluster.settings import Settings, load_settings
 from cluster.storage import open_engine
-from tests.budget.fakes import FakeCallActor, FakeCallActors, FakeHistory, call_request
+from tests.budget.fakes import FakeCallActor, FakeCallActors, FakeHistory, bill, call_request
 from tests.budget.house import until
 
 
@@ -132,6 +132,8 @@ async def test_a_call_goes_through_the_actors_from_admission_to_record(pool: Bud
         fencing_token=1,
         usage=Usage(),
         cost_usd_micros=100,
+        metered=bill(100).metered,
+        charges_usd_micros=bill(100).charges,
         talk_s=1.0,
         checkpoint=Checkpoint(),
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import Engine
@@ -11,17 +10,7 @@ from sqlalchemy import Engine
 from cluster.models import load_models
 from cluster.profiles import Profile, load_profiles
 from cluster.settings import EXAMPLES
-from cluster.storage import open_engine, upgrade
 from tests.budget.house import House
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    """A SQLite file at the newest migration."""
-    engine = open_engine(f"sqlite:///{tmp_path}/test.db")
-    upgrade(engine)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture(scope="session")

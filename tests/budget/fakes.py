@@ -8,8 +8,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cluster.budget.ports import ActorLost, CallActorPort
-from cluster.messages import ActorStatus, Assignment, CallRecord, CallRequest, Direction, LiveFault, Prepared, Usage
+from cluster.budget.pricing import Bill, charges
+from cluster.messages import (
+    ActorStatus,
+    Assignment,
+    CallRecord,
+    CallRequest,
+    Direction,
+    LiveFault,
+    Metered,
+    Prepared,
+    Usage,
+)
 from cluster.outcome import AGENT_ENDED, Outcome
+from tests.fixtures.prices import TARIFF
 
 MODEL = "gemini-3.8-live"
 
@@ -27,6 +39,12 @@ def call_request(number: int = 1, **changes: object) -> CallRequest:
         to="+15551230001",
     )
     return replace(request, **changes)  # type: ignore[arg-type]
+
+
+def bill(cost_usd_micros: int) -> Bill:
+    """Text that costs exactly so much with the shipped prices."""
+    metered = Metered(usage_by_model={MODEL: Usage(text_in=cost_usd_micros * 4 // 3)})
+    return Bill(metered, charges(metered, TARIFF))
 
 
 def call_record(assignment: Assignment, outcome: Outcome = AGENT_ENDED, cost_usd_micros: int = 0) -> CallRecord:
@@ -48,6 +66,8 @@ def call_record(assignment: Assignment, outcome: Outcome = AGENT_ENDED, cost_usd
         duration_s=5.0,
         talk_s=4.0,
         cost_usd_micros=cost_usd_micros,
+        metered=bill(cost_usd_micros).metered,
+        charges_usd_micros=bill(cost_usd_micros).charges,
         usage=Usage(audio_in=100),
         timings_ms={"join": 12.0},
         quality={},

@@ -18,7 +18,7 @@ from cluster.budget.serving import Clock
 from cluster.budget.tables import leases
 from cluster.messages import Checkpoint, Line, Renewal, Usage, Verdict
 from cluster.profiles import Profile
-from tests.budget.fakes import FakeCallActor, FakeCallActors, FakeHistory, ManualClock
+from tests.budget.fakes import FakeCallActor, FakeCallActors, FakeHistory, ManualClock, bill
 
 
 def desk_rules(**changes: Any) -> DeskRules:
@@ -110,6 +110,8 @@ class House:
                 fencing_token=assignment.fencing_token if token is None else token,
                 usage=Usage(audio_in=7),
                 cost_usd_micros=cost_usd_micros,
+                metered=bill(cost_usd_micros).metered,
+                charges_usd_micros=bill(cost_usd_micros).charges,
                 talk_s=talk_s,
                 checkpoint=Checkpoint(transcript=(Line(who="caller", text="Hello", at_s=1.0),)),
                 **live,

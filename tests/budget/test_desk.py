@@ -11,9 +11,9 @@ from sqlalchemy import Engine, text
 from cluster import outcome as o
 from cluster.budget.doorway import DATABASE_UNAVAILABLE, KEY_REUSED, UNKNOWN_PROFILE
 from cluster.errors import PriceError
-from cluster.messages import Admitted, Direction, LiveFault, Refused, Verdict, Wait
+from cluster.messages import Admitted, Direction, LiveFault, Queued, Refused, Verdict, Wait
 from cluster.profiles import Profile
-from tests.budget.fakes import MODEL, FakeCallActor, call_request
+from tests.budget.fakes import MODEL, FakeCallActor, bill, call_request
 from tests.budget.house import House, desk_rules, until
 
 
@@ -86,7 +86,7 @@ async def test_an_unknown_profile_is_refused_with_those_that_exist(house: House)
 async def test_calls_beyond_the_ceiling_wait(house: House) -> None:
     """Four fit, from warm and cold actors; the fifth waits until one has ended."""
     said = await asyncio.gather(*(house.desk.admit(call_request(number)) for number in range(1, 6)))
-    assert [type(answer) for answer in said] == [Admitted] * 4 + [Wait]
+    assert [type(answer) for answer in said] == [Admitted] * 4 + [Queued]
     assert house.desk.statistics()["admitted"] == {"warm": 2, "cold": 2}
     (await house.serving("call-3")).end()
     await until(lambda: house.desk.capacity() == 1)
@@ -100,7 +100,7 @@ async def test_a_tenant_can_not_reserve_more_than_its_day(engine: Engine, profil
     await house.open()
     assert isinstance(await house.desk.admit(call_request(1)), Admitted)
     second = await house.desk.admit(call_request(2))
-    assert isinstance(second, Wait)
+    assert isinstance(second, Queued)
     assert second.outcome == o.OVER_BUDGET
     assert isinstance(await house.desk.admit(call_request(3, tenant="zeta")), Admitted)
     (await house.serving()).end(cost_usd_micros=900_000)
@@ -185,7 +185,7 @@ async def test_an_ended_call_is_settled_and_recorded_and_its_actor_parks_again(h
     statistics = house.desk.statistics()
     assert (statistics["spent_usd_micros"], statistics["reserved_usd_micros"]) == ({"acme": 4_000}, {"acme": 0})
     assert statistics["ended"] == {"caller/busy": 1}
-    assert statistics["measured"]["tokens"]["gemini-3.8-live", "audio_in"] == 100
+    assert statistics["measured"]["tokens"]["gemini-3.8-live", "text_in"] == 4_000 * 4 // 3
     assert statistics["actors"] >= 2
     assert house.actors.killed == []
 
@@ -282,10 +282,10 @@ async def test_every_place_is_used_when_lost_calls_still_hold_their_actors(house
         await house.desk.admit(call_request(number))
     actor: FakeCallActor = await house.serving("call-1")
     house.desk._book.end(actor.assignment.lease_id)
-    house.desk._book.settle(actor.assignment.lease_id, 0)
+    house.desk._book.settle(actor.assignment.lease_id, bill(0))
     said = await house.desk.admit(call_request(5))
-    assert isinstance(said, Wait)
-    assert said.retry_after_s == 1.0
+    assert isinstance(said, Queued)
+    assert said.outcome == o.OVER_CAPACITY
 
 
 DOWN = LiveFault(model=MODEL, name="quota", blames_provider=True)
@@ -299,16 +299,18 @@ async def test_nobody_is_dialled_while_the_model_does_not_serve(house: House) ->
     assert isinstance(await house.desk.admit(call_request(2)), Admitted)
     await house.renew(actor, live_faults=(DOWN,))
     said = await house.desk.admit(call_request(3))
-    assert isinstance(said, Wait)
+    assert isinstance(said, Queued)
     assert said.outcome == o.LIVE_UNAVAILABLE
-    assert 5.0 <= said.retry_after_s <= 10.0
+    assert 5.0 <= said.estimated_wait_s <= 10.0
     assert isinstance(await house.desk.admit(call_request(4, direction=Direction.INBOUND)), Admitted)
     statistics = house.desk.statistics()
     assert statistics["breakers"][MODEL]["state"] == "open"
     assert statistics["live_faults"] == {(MODEL, "quota"): 5}
     await house.renew(actor, live_ok=True, live_model="another")
-    assert isinstance(await house.desk.admit(call_request(3)), Wait)
+    house.desk.tick()
+    assert isinstance(await house.desk.admit(call_request(3)), Queued)
     await house.renew(actor, live_ok=True)
+    house.desk.tick()
     assert isinstance(await house.desk.admit(call_request(3)), Admitted)
 
 
@@ -324,8 +326,8 @@ async def test_without_parked_actors_one_outbound_call_is_the_probe(
     house.clock.advance(10.0)
     assert isinstance(await house.desk.admit(call_request(2)), Admitted)
     said = await house.desk.admit(call_request(3))
-    assert isinstance(said, Wait)
-    assert said.retry_after_s == 20.0
+    assert isinstance(said, Queued)
+    assert said.estimated_wait_s == 20.0
     (await house.serving("call-2")).end(live_faults=(DOWN,))
     await until(lambda: house.desk.statistics()["breakers"][MODEL]["state"] == "open")
     await house.desk.close()

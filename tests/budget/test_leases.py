@@ -20,6 +20,7 @@ from cluster.budget.leases import (
 )
 from cluster.machine import IllegalTransition, step
 from cluster.messages import Verdict
+from tests.budget.fakes import bill
 
 DAY = "2026-11-24"
 TTL_S = 10.0
@@ -57,7 +58,7 @@ def renew(
     return book.renew(
         "lease-1",
         token,
-        cost_usd_micros=cost,
+        bill=bill(cost),
         wind_down_usd_micros=margin,
         daily_budget_usd_micros=budget,
         now=now,
@@ -79,7 +80,7 @@ def test_an_illegal_event_changes_nothing() -> None:
     book = a_book(a_lease())
     before = book.get("lease-1")
     with pytest.raises(IllegalTransition):
-        book.settle("lease-1", 5)
+        book.settle("lease-1", bill(5))
     assert book.get("lease-1") == before
     assert book.money("acme", DAY) == (0, 100)
 
@@ -89,7 +90,7 @@ def test_a_settled_lease_gives_back_what_it_did_not_use() -> None:
     book = a_book(a_lease())
     assert renew(book, 30) is Verdict.CONTINUE
     book.end("lease-1")
-    assert book.settle("lease-1", 42).state is LeaseState.SETTLED
+    assert book.settle("lease-1", bill(42)).state is LeaseState.SETTLED
     assert book.money("acme", DAY) == (42, 0)
     assert len(book) == 0
     assert book.of_call("call-1") is None
@@ -100,7 +101,7 @@ def test_a_settlement_is_never_below_what_was_reported() -> None:
     book = a_book(a_lease())
     renew(book, 60)
     book.end("lease-1")
-    assert book.settle("lease-1", 0).cost_usd_micros == 60
+    assert book.settle("lease-1", bill(0)).cost_usd_micros == 60
 
 
 def test_a_released_lease_costs_nothing() -> None:
@@ -116,7 +117,7 @@ def test_a_lease_ends_once() -> None:
     book.end("lease-1")
     with pytest.raises(IllegalTransition):
         book.end("lease-1")
-    book.settle("lease-1", 1)
+    book.settle("lease-1", bill(1))
     with pytest.raises(UnknownLease):
         book.end("lease-1")
 
@@ -149,10 +150,10 @@ def test_more_money_is_reported_as_more_so_that_it_can_be_made_durable() -> None
     """A raised reservation says so; one that suffices does not."""
     book = a_book(a_lease())
     answers = [
-        book.renew("lease-1", 1, cost_usd_micros=cost, wind_down_usd_micros=20, daily_budget_usd_micros=BUDGET, now=1.0)
+        book.renew("lease-1", 1, bill=bill(cost), wind_down_usd_micros=20, daily_budget_usd_micros=BUDGET, now=1.0)
         for cost in (10, 90)
     ]
-    assert [answer.extended for answer in answers] == [False, True]
+    assert [answer.more_usd_micros for answer in answers] == [0, 30]
 
 
 def test_winding_down_is_for_good() -> None:
@@ -205,7 +206,7 @@ def test_a_renewal_of_a_lease_that_ends_or_ended_is_void() -> None:
     book = a_book(a_lease())
     book.end("lease-1")
     assert renew(book, 50) is Verdict.VOID
-    book.settle("lease-1", 1)
+    book.settle("lease-1", bill(1))
     assert renew(book, 50) is Verdict.VOID
 
 
@@ -233,7 +234,7 @@ def test_a_lease_of_an_earlier_book_is_taken_over_as_it_stands() -> None:
     """With its money, its cost so far and its end."""
     book = LeaseBook(ttl_s=TTL_S, start_within_s=START_S)
     book.load_spent("acme", DAY, 7)
-    book.grant(a_lease(state=LeaseState.HELD, cost_usd_micros=30, expires_at=110.0))
+    book.grant(a_lease(state=LeaseState.HELD, bill=bill(30), expires_at=110.0))
     assert book.money("acme", DAY) == (7, 100)
     assert book.expire(109.9) == []
     assert [lease.cost_usd_micros for lease in book.expire(110.0)] == [30]

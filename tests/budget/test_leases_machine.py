@@ -20,6 +20,7 @@ from cluster.budget.admission import Admit, Ceiling, Load, Wish, decide
 from cluster.budget.leases import Lease, LeaseBook, LeaseState
 from cluster.messages import Verdict
 from cluster.outcome import OVER_CAPACITY
+from tests.budget.fakes import bill
 
 TTL_S = 10.0
 START_S = 60.0
@@ -215,14 +216,14 @@ class AdmissionMachine(RuleBasedStateMachine):
         return self.book.renew(
             lease_id,
             token,
-            cost_usd_micros=cost,
+            bill=bill(cost),
             wind_down_usd_micros=MARGIN,
             daily_budget_usd_micros=DAILY,
             now=self.now,
         ).verdict
 
     def _settle(self, lease_id: str, cost: int) -> None:
-        settled = self.book.settle(lease_id, cost)
+        settled = self.book.settle(lease_id, bill(cost))
         self.endings.append(lease_id)
         owner = self.owner[lease_id]
         self.ended[owner] = self.ended.get(owner, 0) + settled.cost_usd_micros

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from cluster import outcome as o
 from cluster.budget.policy import Policy
-from cluster.messages import Admitted, Direction, Refused, Wait
+from cluster.messages import Admitted, Direction, Queued, Refused
 from cluster.outcome import Outcome
 from cluster.profiles import Profile
 from tests.budget.fakes import call_request
@@ -55,7 +55,7 @@ async def test_calls_at_once(
     async with open_house(**policy) as house:
         assert isinstance(await house.desk.admit(call_request(1, **first)), Admitted)
         said = await house.desk.admit(call_request(2, **second))
-        assert isinstance(said, Wait)
+        assert isinstance(said, Queued)
         assert said.outcome == (outcome or o.OVER_CAMPAIGN_CALLS)
         if outcome != o.OVER_SESSIONS:
             other = call_request(3, tenant="zeta", direction=Direction.INBOUND)
@@ -73,7 +73,7 @@ async def test_limits_count_calls_of_an_earlier_process(open_house: Open) -> Non
         await house.desk.close()
         await house.open(parked=None)
         said = await house.desk.admit(call_request(2, campaign="spring"))
-        assert isinstance(said, Wait)
+        assert isinstance(said, Queued)
         assert said.outcome == o.OVER_CAMPAIGN_CALLS
 
 
@@ -97,8 +97,9 @@ async def test_calls_per_second_of_a_trunk(open_house: Open) -> None:
         assert isinstance(await house.desk.admit(call_request(1)), Admitted)
         house.clock.advance(0.25)
         said = await house.desk.admit(call_request(2))
-        assert said == Wait(outcome=o.OVER_TRUNK_RATE, retry_after_s=0.75)
-        house.clock.advance(0.75)
+        assert isinstance(said, Queued)
+        assert (said.outcome, said.position) == (o.OVER_TRUNK_RATE, 1)
+        await house.pass_time(0.75)
         assert isinstance(await house.desk.admit(call_request(2)), Admitted)
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from cluster.budget.prices import load_prices
-from cluster.budget.pricing import FREE, PerMinute
+from cluster.budget.pricing import FREE, PerMinute, Route
 from cluster.errors import PriceError
-from cluster.messages import CallRequest, Direction
-from tests.budget.fakes import call_request
+from cluster.messages import Direction
 
 MODEL = "gemini-3.8-live"
+OUT = Direction.OUTBOUND
 DAY = date(2026, 11, 24)
 OUTBOUND = """
 tables:
@@ -57,34 +58,38 @@ def test_a_call_is_priced_with_the_table_of_its_day(table: Path) -> None:
     prices = load_prices(table)
     assert prices.rates("m", date(2026, 11, 30)).audio_out == 1_000_000
     assert prices.rates("m", date(2026, 12, 1)).audio_out == 12_000_000
-    assert prices.tariff(call_request(), ["m"], date(2026, 11, 30)).trunk == FREE
+    assert prices.tariff(Route(Direction.OUTBOUND, "", "+1"), ["m"], date(2026, 11, 30)).trunk == FREE
     with pytest.raises(PriceError, match=r"no prices of 2026-09-30.*begins on 2026-10-01"):
         prices.rates("m", date(2026, 9, 30))
 
 
 @pytest.mark.parametrize(
-    ("request_", "price"),
+    ("route", "price", "destination"),
     [
-        (call_request(to="+15559870002"), PerMinute(9_000, 1)),
-        (call_request(to="+12125550100"), PerMinute(7_000, 6)),
-        (call_request(to="+4930123456"), PerMinute(100_000, 60)),
-        (call_request(to="+1555", direction=Direction.INBOUND), PerMinute(4_500, 60)),
-        (call_request(trunk="ST_own", direction=Direction.INBOUND), PerMinute(1_000, 60)),
-        (call_request(trunk="ST_own"), FREE),
-        (call_request(trunk="ST_other", to="+4930123456"), PerMinute(100_000, 60)),
+        (Route(OUT, "", "+15559870002"), PerMinute(9_000, 1), "+1555"),
+        (Route(OUT, "", "+12125550100"), PerMinute(7_000, 6), "+1"),
+        (Route(OUT, "", "+4930123456"), PerMinute(100_000, 60), "+"),
+        (Route(Direction.INBOUND, "", "+15559870002"), PerMinute(4_500, 60), ""),
+        (Route(Direction.INBOUND, "ST_own"), PerMinute(1_000, 60), ""),
+        (Route(OUT, "ST_own", "+15559870002"), FREE, ""),
+        (Route(OUT, "ST_other", "+4930123456"), PerMinute(100_000, 60), "+"),
     ],
 )
-def test_a_trunk_has_prices_by_direction_and_destination(table: Path, request_: CallRequest, price: PerMinute) -> None:
-    """The longest prefix decides; a trunk that is not named has the default one's prices."""
-    tariff = load_prices(table).tariff(request_, ["m"], date(2026, 12, 1))
-    assert tariff.trunk == price
+def test_a_trunk_has_prices_by_direction_and_destination(
+    table: Path, route: Route, price: PerMinute, destination: str
+) -> None:
+    """The longest prefix decides, and finds the price again; a trunk that is not named has the default one's prices."""
+    prices, day = load_prices(table), date(2026, 12, 1)
+    tariff = prices.tariff(route, ["m"], day)
+    assert (tariff.trunk, tariff.destination) == (price, destination)
     assert (tariff.livekit, tariff.tools) == (PerMinute(5_000, 60), {"check_stock": 2_000})
+    assert prices.tariff(replace(route, number=destination), ["m"], day) == tariff
 
 
 def test_a_model_without_a_price_is_refused_with_those_that_have_one() -> None:
     """Nothing is ever free because nobody knows its price."""
     with pytest.raises(PriceError, match=r"no price for the model 'gpt'.* use one of .*gemini-3.8-live"):
-        load_prices().tariff(call_request(), [MODEL, "gpt"], DAY)
+        load_prices().tariff(Route(OUT, ""), [MODEL, "gpt"], DAY)
 
 
 @pytest.mark.parametrize(

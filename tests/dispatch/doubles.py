@@ -35,6 +35,7 @@ class PoolDouble:
         self.asked: list[CallRequest] = []
         self.admitted: dict[tuple[str, str], Admitted] = {}
         self.live: dict[str, dict[str, Any]] = {}
+        self.queued: dict[str, dict[str, Any]] = {}
         self.hung_up: list[str] = []
         self.down = False
         self.draining = False
@@ -57,6 +58,7 @@ class PoolDouble:
         self.live[request.call_id] = {
             "call_id": request.call_id,
             "tenant": request.tenant,
+            "state": "starting",
             "direction": request.direction.value,
             "profile": request.profile,
             "number": mask(request.to or request.from_),
@@ -70,12 +72,17 @@ class PoolDouble:
         """End a live call."""
         self._check()
         self.hung_up.append(call_id)
-        return self.live.pop(call_id, None) is not None
+        return (self.live.pop(call_id, None) or self.queued.pop(call_id, None)) is not None
 
     async def live_calls(self, tenant: str | None) -> list[dict[str, Any]]:
         """Those admitted and not ended."""
         self._check()
         return [call for call in self.live.values() if tenant in {None, call["tenant"]}]
+
+    async def queue(self, tenant: str | None) -> list[dict[str, Any]]:
+        """Those that wait."""
+        self._check()
+        return [call for call in self.queued.values() if tenant in {None, call["tenant"]}]
 
     async def statistics(self) -> dict[str, Any]:
         """A few numbers."""

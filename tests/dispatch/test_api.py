@@ -17,7 +17,7 @@ from cluster.dispatch.api import LARGEST_BODY_BYTES, Front, build_api
 from cluster.dispatch.inbound import Inbound
 from cluster.dispatch.ports import ControlPlaneDown
 from cluster.dispatch.webhook import Webhooks
-from cluster.messages import Direction, Refused, Wait
+from cluster.messages import Direction, Queued, Refused, Wait
 from cluster.outcome import Outcome, Result
 from cluster.tasks import TaskSet
 from tests.dispatch.conftest import PROFILES
@@ -26,6 +26,22 @@ from tests.records.examples import CALLER, START, a_record, a_request, an_event
 
 SECRET = "a secret of at least thirty-two bytes"
 BODY = {"to": CALLER, "profile": "reminder"}
+
+QUEUED_CALL: dict[str, Any] = {
+    "call_id": "call_7",
+    "tenant": "acme",
+    "state": "queued",
+    "direction": "outbound",
+    "profile": "reminder",
+    "campaign": "",
+    "priority": 0,
+    "number": "+*********01",
+    "waited_s": 1.0,
+    "position": 3,
+    "estimated_wait_s": 12.5,
+    "expires_in_s": 299.0,
+    "waits_for": "policy/capacity",
+}
 
 
 class Api:
@@ -246,6 +262,32 @@ async def test_a_campaigns_key_places_the_calls_of_campaigns(api: Api, pool: Poo
     assert (problem["slug"], problem["scope"]) == ("forbidden", "campaigns")
 
 
+async def test_a_call_that_can_not_start_yet_is_queued(api: Api, pool: PoolDouble, history: HistoryPort) -> None:
+    """202 with its place; so it is shown until it starts, also before the history has it, and it can be hung up."""
+    pool.answers = [
+        Queued(call_id="call_7", position=3, estimated_wait_s=12.5, expires_in_s=300.0, outcome=o.OVER_CAPACITY)
+    ]
+    response = await api.ask("POST", "/v1/calls", json=BODY)
+    place = {name: QUEUED_CALL[name] for name in ("state", "position", "estimated_wait_s", "waits_for")}
+    assert (response.status_code, response.json()) == (202, {"call_id": "call_7"} | place)
+    pool.queued["call_7"] = QUEUED_CALL
+    for _ in range(2):
+        shown = (await api.ask("GET", "/v1/calls/call_7")).json()
+        assert shown | place == shown
+        assert (shown["to"][-2:], shown["cost"]["usd_micros"]) == ("01", 0)
+        await history.history.begin(a_request("call_7", to=CALLER), START)
+    assert (await api.ask("GET", "/v1/calls")).json()["calls"][0]["state"] == "queued"
+    assert (await api.ask("POST", "/v1/calls/call_7/hangup")).json() == {"call_id": "call_7", "state": "ending"}
+    assert pool.hung_up == ["call_7"]
+
+
+async def test_the_queue_is_for_admins(api: Api, pool: PoolDouble) -> None:
+    """It shows everybody's calls."""
+    assert (await api.problem("GET", "/v1/queue"))["scope"] == "admin"
+    pool.queued["call_7"] = QUEUED_CALL
+    assert (await api.ask("GET", "/v1/queue", ADMIN_KEY)).json() == {"calls": [QUEUED_CALL]}
+
+
 # Looking at calls
 
 
@@ -285,7 +327,7 @@ async def test_pages_of_calls(api: Api, pool: PoolDouble, history: HistoryPort) 
     for number in range(3):
         await history.history.begin(a_request(f"call_{number}"), START + number)
     await history.history.finish(a_record("call_0"))
-    pool.live["call_2"] = {"call_id": "call_2", "tenant": "acme", "duration_s": 9.0} | {
+    pool.live["call_2"] = {"call_id": "call_2", "tenant": "acme", "state": "answered", "duration_s": 9.0} | {
         "cost_usd_micros": 5,
         "charges_usd_micros": {},
     }
@@ -398,6 +440,7 @@ async def test_the_description_of_the_api(api: Api) -> None:
         "/v1/calls",
         "/v1/calls/{call_id}",
         "/v1/calls/{call_id}/hangup",
+        "/v1/queue",
         "/v1/calls/{call_id}/events",
         "/livekit/webhook",
         "/healthz",

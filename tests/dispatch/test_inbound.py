@@ -11,7 +11,7 @@ from cluster import outcome as o
 from cluster.dispatch import inbound as i
 from cluster.dispatch.ports import ControlPlaneDown, Present
 from cluster.dispatch.requests import BAD_METADATA, UNKNOWN_PROFILE, Arrival, call_id_of_room
-from cluster.messages import Admitted, Refused, Wait
+from cluster.messages import Admitted, Queued, Refused, Wait
 from cluster.outcome import Outcome
 from tests.dispatch.doubles import HistoryPort, PoolDouble, RoomsDouble
 
@@ -19,6 +19,11 @@ ROOM = "call-_+15551230001_x"
 ARRIVAL = Arrival(room=ROOM, room_sid="RM_1", attributes={"sip.phoneNumber": "+15551230001"})
 CALL_ID = call_id_of_room("RM_1")
 FULL = Wait(outcome=o.OVER_CAPACITY, retry_after_s=0.01)
+
+
+def queued(expires_in_s: float) -> Queued:
+    """It waits."""
+    return Queued(call_id=CALL_ID, position=1, estimated_wait_s=1.0, expires_in_s=expires_in_s, outcome=o.OVER_CAPACITY)
 
 
 async def outcome_of(history: HistoryPort, call_id: str = CALL_ID) -> Outcome | None:
@@ -67,6 +72,46 @@ async def test_but_not_for_ever(inbound: i.Inbound, pool: PoolDouble, rooms: Roo
     assert rooms.deleted == [ROOM, "call-2"]
     assert await outcome_of(history) == o.OVER_CAPACITY
     assert await outcome_of(history, call_id_of_room("RM_2")) == o.OVER_BUDGET
+
+
+async def test_a_queued_call_is_asked_for_again_until_its_time_is_up(
+    inbound: i.Inbound, pool: PoolDouble, rooms: RoomsDouble, history: HistoryPort
+) -> None:
+    """`BudgetPool` holds each answer; whoever gets no place is taken from the queue and gets a final answer."""
+    pool.answers = [queued(60.0), queued(60.0)]
+    assert isinstance(await inbound.take(ARRIVAL), Admitted)
+    assert (len(pool.asked), pool.hung_up) == (3, [])
+    other = Arrival(room="call-2", room_sid="RM_2")
+    pool.answers = [queued(0.05)] * 100_000
+    assert await inbound.take(other) is None
+    assert rooms.deleted == ["call-2"]
+    assert pool.hung_up == [call_id_of_room("RM_2")]
+    assert await outcome_of(history, call_id_of_room("RM_2")) == o.OVER_CAPACITY
+
+
+async def test_a_caller_who_hung_up_while_queued_leaves_the_queue(
+    inbound: i.Inbound, pool: PoolDouble, history: HistoryPort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where `BudgetPool` can't be told, since its time in the queue ends by itself."""
+
+    async def gone(_call_id: str) -> bool:
+        raise ControlPlaneDown
+
+    looks: list[list[Present]] = [[Present("SIP", {})], [], [Present("SIP", {})], []]
+
+    async def present(_room: str) -> list[Present]:
+        return looks.pop(0)
+
+    rooms = RoomsDouble()
+    monkeypatch.setattr(rooms, "present", present)
+    inbound._rooms = rooms
+    attributes = {"sip.phoneNumber": "+15551230001"}
+    pool.answers = [queued(60.0), queued(60.0)]
+    assert await inbound.take(Arrival(room=ROOM, room_sid="RM_1", attributes=attributes)) is None
+    assert (pool.hung_up, await outcome_of(history)) == ([CALL_ID], o.CALLER_LEFT_EARLY)
+    monkeypatch.setattr(pool, "hangup", gone)
+    assert await inbound.take(Arrival(room="call-2", room_sid="RM_2", attributes=attributes)) is None
+    assert await outcome_of(history, call_id_of_room("RM_2")) == o.CALLER_LEFT_EARLY
 
 
 async def test_a_caller_who_hung_up_meanwhile_gets_no_call(

@@ -94,3 +94,12 @@ def test_no_personal_data_in_the_repr_of_what_is_stored(engine: Engine) -> None:
 def test_no_calls_yet(store: RecordStore, state: str | None) -> None:
     """An empty history has empty pages."""
     assert store.calls("acme", state, 10, None) == []
+
+
+def test_what_a_stranger_chose_may_be_long(store: RecordStore) -> None:
+    """A SIP caller's "number" is any text, and a room may be named after it."""
+    name = "x" * 1000
+    store.begin(a_request(from_=name, to=name, room=name), START)
+    row = store.call("call_1", "acme")
+    assert row is not None
+    assert (row["from_number"], row["to_number"], row["room"]) == (name, name, name)
