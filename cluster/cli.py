@@ -185,7 +185,7 @@ def check_ledger(*, as_json: AsJson = False) -> None:
     found = audit(_database(), load_prices(prices_file()))
     balance = f"{found.debits_usd_micros} debits, {found.credits_usd_micros} credits in micro-dollars"
     summary = f"{found.leases} leases, {found.entries} entries, {balance}: {len(found.problems)} problems"
-    _print(asdict(found), "\n".join([*found.problems, summary]), as_json=as_json)
+    show(asdict(found), "\n".join([*found.problems, summary]), as_json=as_json)
     if found.problems:
         raise typer.Exit(1)
 

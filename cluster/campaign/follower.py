@@ -73,7 +73,8 @@ class Follower:
     async def look(self) -> None:
         """See how it stands with each. Raises `ControlPlaneDown`."""
         tenant = self._campaign.file.tenant
-        live = {call["call_id"] for call in await self._others.pool.live_calls(tenant)}
+        pool = self._others.pool
+        live = {call["call_id"] for call in [*await pool.queue(tenant), *await pool.live_calls(tenant)]}
         for call in list(self._calls.values()):
             if call.request.call_id in live:
                 call.missing_since = None

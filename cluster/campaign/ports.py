@@ -52,6 +52,9 @@ class Pool(Protocol):
     async def live_calls(self, tenant: str | None, /) -> list[dict[str, Any]]:
         """The calls that run."""
 
+    async def queue(self, tenant: str | None, /) -> list[dict[str, Any]]:
+        """The calls that wait to start."""
+
 
 class History(Protocol):
     """`actors.records.Records`."""

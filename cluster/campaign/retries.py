@@ -38,6 +38,10 @@ REPEATABLE: Final[Mapping[str, Outcome]] = {
 UNCERTAIN: Final = frozenset({o.ACTOR_DIED, o.LEASE_LOST, o.UNKNOWN})
 """Endings that nobody saw: the phone may have rung, and somebody may have spoken."""
 
+NEVER_DIALLED: Final = frozenset({o.WAITED_TOO_LONG, o.OUTSIDE_HOURS, o.OVER_BUDGET, o.DRAINING})
+"""Calls that left the queue without a phone that rang: they don't count, and are asked for once more."""
+ASK_AGAIN_S: Final = 60.0
+
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -55,7 +59,10 @@ def retry_after_s(outcomes: Sequence[Outcome], waits_s: Mapping[str, Sequence[fl
     `outcomes` are those of all its calls, oldest first. The nth ending of a kind has the nth wait of its kind.
     """
     last = outcomes[-1]
-    if len(outcomes) >= most_calls or last in UNCERTAIN or REPEATABLE.get(last.reason) != last:
+    if last in NEVER_DIALLED:
+        return ASK_AGAIN_S
+    calls = sum(outcome not in NEVER_DIALLED for outcome in outcomes)
+    if calls >= most_calls or last in UNCERTAIN or REPEATABLE.get(last.reason) != last:
         return None
     waits, ended_so = waits_s.get(last.reason, ()), outcomes.count(last)
     return waits[ended_so - 1] if ended_so <= len(waits) else None

@@ -128,7 +128,8 @@ class CampaignStore:
 
     def unfinished(self, campaign: str) -> list[Entry]:
         """Whose last call has no known end."""
-        return self._entries((contacts.c.campaign == campaign) & contacts.c.state.in_((*OPEN, State.UNKNOWN.value)), None)
+        unfinished = contacts.c.state.in_((*OPEN, State.UNKNOWN.value))
+        return self._entries((contacts.c.campaign == campaign) & unfinished, None)
 
     def begin(self, driver: str, move: Move) -> Begun:
         """Write down an attempt, before anybody is asked for its call."""
@@ -216,7 +217,8 @@ class CampaignStore:
         if move.outcomes is not None:
             changes["outcomes"] = list(move.outcomes)
         there = (contacts.c.campaign == move.campaign) & (contacts.c.contact == move.contact)
-        change = update(contacts).where(there & contacts.c.state.in_([state.value for state in sources(move.step)])).values(changes)
+        taken_from = contacts.c.state.in_([state.value for state in sources(move.step)])
+        change = update(contacts).where(there & taken_from).values(changes)
         return bool(connection.execute(change).rowcount)
 
     def _entries(self, which: Any, limit: int | None) -> list[Entry]:

@@ -23,6 +23,8 @@ WAITS = {"busy": (60.0, 600.0), "no-answer": (3600.0,)}
         ([o.AGENT_ENDED], None),
         ([o.BUSY, o.AGENT_ENDED], None),
         ([Outcome(Result.OURS, "busy")], None),
+        ([o.WAITED_TOO_LONG] * 9, 60.0),
+        ([o.OUTSIDE_HOURS] * 9 + [o.BUSY], 60.0),
     ],
 )
 def test_each_outcome_has_its_own_waits(outcomes: list[Outcome], expected: float | None) -> None:

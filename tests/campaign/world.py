@@ -167,6 +167,9 @@ class _Pool:
         self.world.may_fail("pool")
         return [{"call_id": call_id} for call_id in self.world.running]
 
+    async def queue(self, _tenant: str | None) -> list[dict[str, Any]]:
+        return []
+
 
 @dataclass
 class _History:
