@@ -1,7 +1,8 @@
 """The Serve application: `serve run serve_app:app`, `serve deploy`, or `ringmaster up`.
 
-`Frontdoor` is the HTTP API, whose routes are in `cluster.dispatch.api`; `Receptionist` has no route, it holds a
-connection to LiveKit. Both are light and own nothing, so two of each are enough and any of them may go at any time.
+`Frontdoor` is the HTTP API and the dashboard, whose routes are in `cluster.dispatch.api` and `cluster.dashboard.pages`;
+`Receptionist` has no route, it holds a connection to LiveKit. Both are light and own nothing, so two of each are enough
+and any of them may go at any time.
 Settings are read in the replica: this module may be imported where there are none.
 """
 
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ray import serve
 
 from actors import control_plane, names
+from cluster.dashboard.pages import add_dashboard
 from cluster.dispatch.api import build_api
 from cluster.dispatch.wiring import Office, open_front
 from cluster.logs import configure_logging
@@ -61,15 +63,25 @@ class Receptionist:
 @serve.deployment(num_replicas=REPLICAS, max_ongoing_requests=REQUESTS, ray_actor_options=LIGHT)
 @serve.ingress()
 class Frontdoor:
-    """The HTTP API."""
+    """The HTTP API and the dashboard."""
 
     async def __init__(self, _receptionist: Any) -> None:  # type: ignore[misc]  # Serve awaits it
         """The receptionists are bound here so that they are deployed; nobody needs to call them."""
-        self._front = open_front(await _ready(), control_plane.pool(), control_plane.history())
+        settings = await _ready()
+        self._front = open_front(settings, control_plane.pool(), control_plane.history())
+        self._settings = settings
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Serve asks for the application after `__init__`."""
-        return build_api(self._front)
+        api = build_api(self._front)
+        secret = self._settings.livekit.api_secret.get_secret_value()
+        add_dashboard(api, self._front, secret, self._actor_url)
+        return api
+
+    async def _actor_url(self, slot: str) -> str | None:
+        """Where Ray's dashboard shows a call actor."""
+        actor_id = await asyncio.to_thread(names.actor_id, slot)
+        return actor_id and f"{self._settings.ray.dashboard_url}/#/actors/{actor_id}"
 
 
 app = Frontdoor.bind(Receptionist.bind())  # type: ignore[attr-defined]  # the decorators make deployments of them

@@ -1,4 +1,7 @@
-"""The Ray actor of one call. It has an address and no decisions: `CallSlot` does the work."""
+"""The Ray actor of one call. It has an address and no decisions: `CallSlot` does the work.
+
+Rule of this file: it imports nothing large. `BudgetPool`, which holds these actors' handles, imports it.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from actors import names
-from cluster import outcome as o
-from cluster.call.slot import CallSlot
-from cluster.logs import configure_logging
+from cluster.outcome import Outcome
 
 if TYPE_CHECKING:
     from cluster.messages import ActorStatus, Assignment, CallEvent, CallRecord, Prepared, Renewal, Verdict
@@ -48,6 +49,9 @@ class CallActor:
     """One call at a time in a process of its own."""
 
     def __init__(self, slot: str, settings: Settings) -> None:
+        from cluster.call.slot import CallSlot
+        from cluster.logs import configure_logging
+
         configure_logging(settings)
         self._name = slot
         self._slot = CallSlot(slot, names.this_node(), settings, RayUpstream())
@@ -69,7 +73,7 @@ class CallActor:
 
     async def hangup(self, reason: str) -> bool:
         """End the running call; `reason` is an outcome as text. False where there is no call."""
-        return self._slot.hang_up(o.Outcome.parse(reason))
+        return self._slot.hang_up(Outcome.parse(reason))
 
     async def status(self) -> ActorStatus:
         """This actor's account of itself."""

@@ -1,16 +1,16 @@
-"""The history of all calls, with an address: `cluster.records.history` as an actor."""
+"""The history of all calls, with an address: `cluster.records.history` as an actor.
+
+Rule of this file: it imports nothing large. Whoever looks the actor up imports it, and that is each call's process too.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from cluster.records.history import History
-from cluster.records.store import RecordStore
-from cluster.storage import open_engine, upgrade
-
 if TYPE_CHECKING:
-    from cluster.messages import CallEvent, CallRecord, CallRequest
+    from cluster.messages import CallEvent, CallQuery, CallRecord, CallRequest
+    from cluster.records.history import History
     from cluster.settings import Settings
 
 
@@ -39,20 +39,17 @@ class Records:
         """One call as JSON, or None if this tenant (None: all) has no such call."""
         return await (await self._history()).call(call_id, tenant, full_numbers=full_numbers)
 
-    async def calls(
-        self,
-        tenant: str | None,
-        state: str | None = None,
-        limit: int = 50,
-        before: str | None = None,
-        full_numbers: bool = False,  # noqa: FBT001, FBT002 an actor's method
-    ) -> list[dict[str, Any]]:
-        """Calls as JSON, newest first; `state` is `live`, `ended` or None, `before` the id of the last one seen."""
-        return await (await self._history()).calls(tenant, state, limit, before, full_numbers=full_numbers)
+    async def calls(self, tenant: str | None, query: CallQuery, full_numbers: bool = False) -> list[dict[str, Any]]:  # noqa: FBT001, FBT002 an actor's method
+        """A tenant's calls as JSON, or (None) everybody's, newest first."""
+        return await (await self._history()).calls(tenant, query, full_numbers=full_numbers)
 
     async def events(self, call_id: str, after: int, timeout_s: float) -> list[tuple[int, dict[str, Any]]]:
         """A call's events numbered higher than `after`; waits up to `timeout_s` for the first."""
         return await (await self._history()).events(call_id, after, timeout_s)
+
+    async def standings(self, version: int) -> list[dict[str, Any]]:
+        """How each live call stands that has changed after `version`: its leg, its newest words, its line."""
+        return (await self._history()).standings(version)
 
     async def webhook_seen(self, event_id: str) -> bool:
         """True the first time this webhook is seen."""
@@ -65,10 +62,14 @@ class Records:
     async def _history(self) -> History:
         async with self._opening:
             if self._opened is None:
-                self._opened = History(await asyncio.to_thread(self._open_store))
+                self._opened = await asyncio.to_thread(self._open)
             return self._opened
 
-    def _open_store(self) -> RecordStore:
+    def _open(self) -> History:
+        from cluster.records.history import History
+        from cluster.records.store import RecordStore
+        from cluster.storage import open_engine, upgrade
+
         engine = open_engine(self._settings.database_url)
         upgrade(engine)
-        return RecordStore(engine)
+        return History(RecordStore(engine))

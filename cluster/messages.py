@@ -302,6 +302,19 @@ class CallRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallQuery:
+    """Which calls of the history somebody wants to see; they come newest first."""
+
+    state: str | None = None
+    """`live`, `ended` or None for both."""
+    limit: int = 50
+    before: str | None = None
+    """The id of the last call that was seen."""
+    search: str = field(default="", repr=False)  # pii
+    """Looked for in numbers, ids, profiles, outcomes and the words spoken; upper and lower case are one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ActorStatus:
     """A call actor's own account of itself; what `BudgetPool` re-attaches by after a restart."""
 

@@ -190,8 +190,12 @@ class BudgetSettings(_Group):
     daily_usd: Decimal = Field(
         default=Decimal(50), ge=0, decimal_places=6, validation_alias="RINGMASTER_DAILY_BUDGET_USD"
     )
-    """US dollars per tenant and UTC day. Five minutes of talk cost about 0.21: the default is some 240 such calls, and
-    what a mistake may cost before somebody looks."""
+    """US dollars per UTC day, of each tenant for which the policy has no daily budget. Five minutes of talk cost about
+    0.21: the default is some 240 such calls, and what a mistake may cost before somebody looks."""
+    concise_at: float = Field(default=0.7, gt=0, le=1, validation_alias="RINGMASTER_BUDGET_CONCISE_AT")
+    """Share of a budget from which on agents are told to be brief: early enough for it to have an effect."""
+    priority_at: float = Field(default=0.9, gt=0, le=1, validation_alias="RINGMASTER_BUDGET_PRIORITY_AT")
+    """Share of a budget from which on only inbound calls and requests with a priority of 5 or more are admitted."""
 
     prices_file: Home = Field(default=PRICES, validation_alias="RINGMASTER_PRICES_FILE")
     """Table of prices (YAML), to add what carrier and LiveKit charge; `ringmaster prices check` says if it is right."""
@@ -218,6 +222,9 @@ class RaySettings(_Group):
     """Cluster to join: host:port or `auto`. Not set: RAY_ADDRESS, else a cluster is started on this machine."""
     dashboard: bool = Field(default=True, validation_alias="RINGMASTER_RAY_DASHBOARD")
     """Start Ray's own dashboard with a cluster on this machine. It takes about 120 MB."""
+    dashboard_url: WebUrl = Field(default="http://127.0.0.1:8265", validation_alias="RINGMASTER_RAY_DASHBOARD_URL")
+    """Ray's own dashboard as people's browsers reach it: where links to a call's actor lead. Ray's default on one
+    machine."""
 
 
 class Settings(_Group):

@@ -261,7 +261,7 @@ class Serving:
                 log.warning("the history did not take a record: %s", type(error).__name__)
                 await asyncio.sleep(pause_s)
                 pause_s = min(RETRY_MAX_S, pause_s * 2)
-        self._journal.write(rows.delivered(lease_id))
+        self._journal.note(rows.delivered(lease_id))
 
     def _is_current(self, lease: Lease) -> bool:
         """Whether the lease is open with the same holder, and nobody writes its end."""
@@ -270,5 +270,8 @@ class Serving:
 
     def _assignment(self, lease: Lease) -> Assignment:
         return self._calls[lease.lease_id].assignment(
-            lease, renew_every_s=self._renew_every_s, lease_ttl_s=self._lease_ttl_s
+            lease,
+            renew_every_s=self._renew_every_s,
+            lease_ttl_s=self._lease_ttl_s,
+            concise=self._book.is_concise(lease),
         )

@@ -3,7 +3,7 @@
 Rules of this file:
 1. Seconds ending in `_at` are UTC seconds since the epoch; money is integer micro-dollars.
 2. Columns marked ``# pii`` hold personal data, and are emptied as soon as they are not needed.
-3. What a tenant has spent of a day is the sum over its ended leases, and stands nowhere else.
+3. What was spent of a budget is the sum over the ended leases that were granted in its window, and stands nowhere else.
 4. Rows of `ledger` are added, never changed.
 """
 
@@ -38,7 +38,7 @@ leases = Table(
     Column("ended_at", Float(53)),  # null while the lease is open
     Column("request", JSON(none_as_null=True)),  # pii: the request and its limits, until the call has ended
     Column("record", JSON(none_as_null=True)),  # pii: the call's record, until the history has it
-    Index("leases_of_day", "day", "tenant"),
+    Index("leases_granted", "granted_at"),
     Index("leases_open", "ended_at"),
 )
 

@@ -51,6 +51,7 @@ class Account:
         self._events: list[CallEvent] = []
         self._lines: list[LineStats] = []
         self._tool_calls: Counter[str] = Counter()
+        self.note("actor", began, slot=slot, node=node)
 
     def note(self, kind: str, now: float, **fields: Any) -> None:
         """Add an event to the timeline."""

@@ -7,11 +7,9 @@ session that has carried anything of a caller is closed after the call; one that
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -22,6 +20,7 @@ from cluster.call.call import Equipment, PhoneCall, Upstream
 from cluster.call.faults import diagnose
 from cluster.call.live import LiveSession, LiveUnavailable, make_client, open_session
 from cluster.call.live_link import Opener
+from cluster.call.memory import give_back, memory_mb
 from cluster.call.voice import LINE_HZ
 from cluster.dispatch.rooms import LivekitRooms
 from cluster.logs import call_scope
@@ -92,6 +91,7 @@ class CallSlot:
                 return _not_prepared(profile, error)
             await self._unpark()
             self._parked = parked
+            give_back()
             return Prepared(model=profile.model)
 
     async def start(self, assignment: Assignment) -> None:
@@ -241,7 +241,6 @@ class CallSlot:
         """Nothing of the last caller stays in this process."""
         self._running = None
         self._assignment = None
-        gc.collect()
 
 
 def _not_prepared(profile: Profile, error: LiveUnavailable) -> Prepared:
@@ -252,14 +251,3 @@ def _not_prepared(profile: Profile, error: LiveUnavailable) -> Prepared:
         fault=diagnosis.name,
         blames_provider=diagnosis.blames_provider,
     )
-
-
-def memory_mb() -> float:
-    """The process's proportional share of memory (PSS) in MB; its resident size where the kernel does not say."""
-    try:
-        rollup = Path("/proc/self/smaps_rollup").read_text(encoding="ascii")
-    except OSError:
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) * 1.024 / 1000

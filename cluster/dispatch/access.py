@@ -27,13 +27,16 @@ class Doorkeeper:
 
     async def admit(self, authorization: str | None, scope: str | None) -> Principal:
         """Whose key this is. Without a `scope` any key will do. Raises `Problem`."""
-        principal = await self._principal(_bearer(authorization))
+        return await self.recognise(sha256_hex(_bearer(authorization)), scope)
+
+    async def recognise(self, digest: str, scope: str | None) -> Principal:
+        """The same for a key of which only `cluster.keys.sha256_hex` is known."""
+        principal = await self._principal(digest)
         if scope is not None:
             permit(principal, scope)
         return principal
 
-    async def _principal(self, key: str) -> Principal:
-        digest = sha256_hex(key)
+    async def _principal(self, digest: str) -> Principal:
         known = self._known.get(digest)
         if known is not None and self._clock() < known[1]:
             return known[0]

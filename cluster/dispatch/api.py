@@ -24,11 +24,11 @@ from cluster.dispatch.access import Doorkeeper, permit
 from cluster.dispatch.ports import ControlPlaneDown, History, Pool
 from cluster.dispatch.problems import Problem
 from cluster.dispatch.requests import CallBody, new_call_id, outbound_request
-from cluster.dispatch.schemas import CallAccepted, CallDetail, CallList, ProblemDocument, QueueList
+from cluster.dispatch.schemas import BudgetList, CallAccepted, CallDetail, CallList, ProblemDocument, QueueList
 from cluster.dispatch.streams import event_stream
 from cluster.dispatch.webhook import Webhooks
 from cluster.keys import Principal
-from cluster.messages import Admitted, Direction, Queued, Refused, Wait
+from cluster.messages import Admitted, CallQuery, Direction, Queued, Refused, Wait
 from cluster.records.views import ENDED, QUEUED, STARTING, cost_view
 
 LARGEST_BODY_BYTES: Final = 1 << 20
@@ -129,12 +129,15 @@ async def create_call(
 async def list_calls(
     front: TheFront,
     key: CallsKey,
+    *,
     state: Annotated[Literal["live", "ended"] | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     before: Annotated[str | None, Query(description="`next_before` of the page before this one", max_length=64)] = None,
+    search: Annotated[str, Query(description="In numbers, ids, profiles, outcomes and words", max_length=200)] = "",
 ) -> dict[str, Any]:
     """The calls of the key's tenant, newest first."""
-    page = await front.history.calls(key.tenant, state, limit, before, key.may("admin"))
+    query = CallQuery(state=state, limit=limit, before=before, search=search)
+    page = await front.history.calls(key.tenant, query, key.may("admin"))
     more = page[-1]["call_id"] if len(page) == limit else None
     if any(call["state"] != ENDED for call in page):
         known = await _known(front, key)
@@ -145,7 +148,7 @@ async def list_calls(
 @calls.get("/{call_id}", response_model=CallDetail, responses=_errors(404))
 async def get_call(call_id: str, front: TheFront, key: CallsKey) -> dict[str, Any]:
     """One call: state, legs, transcript, cost so far, timings, quality, outcome, timeline."""
-    return await _call(front, key, call_id)
+    return await find_call(front, key, call_id)
 
 
 @calls.post(
@@ -157,7 +160,7 @@ async def get_call(call_id: str, front: TheFront, key: CallsKey) -> dict[str, An
 )
 async def hang_up(call_id: str, front: TheFront, key: CallsKey) -> dict[str, Any]:
     """End a call now. To end one that has ended changes nothing and is no error."""
-    call = await _call(front, key, call_id)
+    call = await find_call(front, key, call_id)
     ending = call["state"] != ENDED and await front.pool.hangup(call_id)
     return {"call_id": call_id, "state": "ending" if ending else ENDED}
 
@@ -175,10 +178,16 @@ async def watch_call(
     last_event_id: Annotated[int, Header(ge=0, description="Go on after this one")] = 0,
 ) -> StreamingResponse:
     """What happens in a call, as it happens (server-sent events), from its beginning or from `Last-Event-ID` on."""
-    await _call(front, key, call_id)
+    await find_call(front, key, call_id)
     stream = event_stream(front.history, call_id, last_event_id, lambda: _call_or_none(front, key, call_id))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+
+@system.get("/v1/budgets", response_model=BudgetList, responses=_errors(401, 403, 503))
+async def list_budgets(front: TheFront, _key: AdminKey) -> dict[str, Any]:
+    """Every budget of everybody: its cap, what is spent and held of it, what is free, and what it allows now."""
+    return {"budgets": await front.pool.budgets()}
 
 
 @system.get("/v1/queue", response_model=QueueList, responses=_errors(401, 403, 503))
@@ -252,7 +261,8 @@ def build_api(front: Front) -> FastAPI:
     return app
 
 
-async def _call(front: Front, key: Principal, call_id: str) -> dict[str, Any]:
+async def find_call(front: Front, key: Principal, call_id: str) -> dict[str, Any]:
+    """A call of the key's tenant as it stands. Raises `Problem` where there is none, `ControlPlaneDown`."""
     call = await _call_or_none(front, key, call_id)
     if call is None:
         raise Problem("not-found", "there is no such call, or it is another tenant's")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cluster.messages import Admission, CallRecord, CallRequest
+from cluster.messages import Admission, CallQuery, CallRecord, CallRequest
 
 if TYPE_CHECKING:
     # Not at run time: a call process imports this module and needs no database library (22 MB).
@@ -32,6 +32,9 @@ class Pool(Protocol):
     async def live_calls(self, tenant: str | None, /) -> list[dict[str, Any]]:
         """The calls that hold a lease, of one tenant or (None) of all."""
 
+    async def budgets(self) -> list[dict[str, Any]]:
+        """How every budget stands."""
+
     async def queue(self, tenant: str | None, /) -> list[dict[str, Any]]:
         """The calls that wait to start, of one tenant or of all, in the order of their arrival."""
 
@@ -48,19 +51,14 @@ class History(Protocol):
     async def call(self, call_id: str, tenant: str | None, full_numbers: bool, /) -> dict[str, Any] | None:  # noqa: FBT001 an actor's method
         """One call, or None if this tenant has no such call."""
 
-    async def calls(
-        self,
-        tenant: str | None,
-        state: str | None,
-        limit: int,
-        before: str | None,
-        full_numbers: bool,  # noqa: FBT001 an actor's method
-        /,
-    ) -> list[dict[str, Any]]:
+    async def calls(self, tenant: str | None, query: CallQuery, full_numbers: bool, /) -> list[dict[str, Any]]:  # noqa: FBT001 an actor's method
         """Calls, newest first."""
 
     async def events(self, call_id: str, after: int, timeout_s: float, /) -> list[tuple[int, dict[str, Any]]]:
         """A call's events numbered higher than `after`; waits for the first."""
+
+    async def standings(self, version: int, /) -> list[dict[str, Any]]:
+        """How each live call stands that has changed after `version`."""
 
     async def finish(self, record: CallRecord, /) -> bool:
         """Write how a call ended. False if it had ended already."""

@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from cluster.messages import CallEvent, CallRecord, CallRequest
+from cluster.messages import CallEvent, CallQuery, CallRecord, CallRequest
+from cluster.records.board import Board
 from cluster.records.feed import Entry, Feed
 from cluster.records.store import RecordStore
 from cluster.records.views import ENDED, Json, call_view, summary_view
@@ -35,6 +36,7 @@ class History:
     def __init__(self, store: RecordStore) -> None:
         self._store = store
         self._feed = Feed()
+        self._board = Board(time.time_ns() // 1000)
         self._opening = asyncio.Lock()
         self._storing = asyncio.Lock()
         self._backlog: deque[tuple[int, CallEvent]] = deque(maxlen=BACKLOG)
@@ -50,7 +52,10 @@ class History:
         """Something happened in one or more calls. Shown at once, stored within `BATCH_S`."""
         for call_id in dict.fromkeys(event.call_id for event in events):
             await self._open(call_id)
-            self._publish(call_id, [event for event in events if event.call_id == call_id])
+            its_own = [event for event in events if event.call_id == call_id]
+            self._publish(call_id, its_own)
+            if not self._feed.ended(call_id):
+                self._board.note(call_id, its_own)
 
     async def finish(self, record: CallRecord) -> bool:
         """Store how a call ended and tell whoever watches it. False if it had ended already; the first ending stays."""
@@ -64,6 +69,7 @@ class History:
             [CallEvent(call_id=record.call_id, kind=ENDED, at_s=record.duration_s, fields=fields)],
         )
         self._feed.end(record.call_id)
+        self._board.end(record.call_id)
         await self._store_backlog()
         return True
 
@@ -76,11 +82,9 @@ class History:
         events = [event for _, event in await self._since(call_id, 0)]
         return call_view(row, events, full_numbers=full_numbers)
 
-    async def calls(
-        self, tenant: str | None, state: str | None, limit: int, before: str | None, *, full_numbers: bool
-    ) -> list[Json]:
-        """Calls, newest first. `state` is `live`, `ended` or None; `before` is the id of the last one seen."""
-        rows = await asyncio.to_thread(self._store.calls, tenant, state, limit, before)
+    async def calls(self, tenant: str | None, query: CallQuery, *, full_numbers: bool) -> list[Json]:
+        """A tenant's calls, or (None) everybody's, newest first."""
+        rows = await asyncio.to_thread(self._store.calls, tenant, query)
         return [summary_view(row, full_numbers=full_numbers) for row in rows]
 
     async def events(self, call_id: str, after: int, timeout_s: float) -> list[Entry]:
@@ -95,6 +99,10 @@ class History:
         except TimeoutError:
             return []
         return await self._since(call_id, after)
+
+    def standings(self, version: int) -> list[Json]:
+        """How the live calls stand whose standing is newer than `version`; each names its own."""
+        return self._board.since(version)
 
     async def webhook_seen(self, event_id: str) -> bool:
         """True the first time this webhook is seen."""

@@ -7,14 +7,15 @@ Rules of this file:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from sqlalchemy import Engine, Select, Table, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Engine, Select, Table, Text, and_, cast, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from cluster.messages import CallEvent, CallRecord, CallRequest
+from cluster.messages import CallEvent, CallQuery, CallRecord, CallRequest
 from cluster.records.tables import call_events, calls, webhook_events
 from cluster.records.views import FEED_ONLY, event_view
 
@@ -92,21 +93,23 @@ class RecordStore:
             query = query.where(calls.c.tenant == tenant)
         return next(iter(self._all(query)), None)
 
-    def calls(self, tenant: str | None, state: str | None, limit: int, before: str | None) -> list[Row]:
-        """Rows of calls, newest first. `state`: `live`, `ended` or None for both; `before`: id of the last one seen."""
-        query = select(calls).order_by(calls.c.started_at.desc(), calls.c.call_id.desc()).limit(limit)
+    def calls(self, tenant: str | None, query: CallQuery) -> list[Row]:
+        """Rows of a tenant's calls, or (None) of everybody's."""
+        rows = select(calls).order_by(calls.c.started_at.desc(), calls.c.call_id.desc()).limit(query.limit)
         if tenant is not None:
-            query = query.where(calls.c.tenant == tenant)
-        if state is not None:
-            query = query.where(calls.c.ended_at.is_(None) if state == "live" else calls.c.ended_at.is_not(None))
-        if before is not None:
-            last = self.call(before, tenant)
+            rows = rows.where(calls.c.tenant == tenant)
+        if query.state is not None:
+            rows = rows.where(calls.c.ended_at.is_(None) if query.state == "live" else calls.c.ended_at.is_not(None))
+        if query.search:
+            rows = rows.where(_mentions(query.search))
+        if query.before is not None:
+            last = self.call(query.before, tenant)
             if last is None:
                 return []
             older = calls.c.started_at < last["started_at"]
-            same = and_(calls.c.started_at == last["started_at"], calls.c.call_id < before)
-            query = query.where(or_(older, same))
-        return self._all(query)
+            same = and_(calls.c.started_at == last["started_at"], calls.c.call_id < query.before)
+            rows = rows.where(or_(older, same))
+        return self._all(rows)
 
     def webhook_seen(self, event_id: str, now: float) -> bool:
         """Note that a webhook was taken. True the first time, False ever after. `now` is UTC seconds."""
@@ -130,6 +133,15 @@ class RecordStore:
     def _all(self, query: Select[Any]) -> list[Row]:
         with self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _mentions(search: str) -> ColumnElement[bool]:
+    """Whether a call has to do with what is searched for."""
+    outcome = calls.c.result + "/" + calls.c.reason
+    columns = (calls.c.call_id, calls.c.to_number, calls.c.from_number, calls.c.profile, outcome)
+    # The transcript is JSON, in which some characters stand as escapes.
+    spoken = cast(calls.c.transcript, Text).icontains(json.dumps(search)[1:-1], autoescape=True)
+    return or_(*(column.icontains(search, autoescape=True) for column in columns), spoken)
 
 
 def _row(record: CallRecord) -> dict[str, Any]:

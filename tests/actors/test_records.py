@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 from actors.records import Records
+from cluster.messages import CallQuery
 from cluster.outcome import BUSY
 from cluster.settings import load_settings
 from tests.records.examples import CALLER, START, a_record, a_request, an_event
@@ -32,7 +33,7 @@ async def test_a_call_from_its_beginning_to_its_end(tmp_path: Path) -> None:
     call = await records.call("call_1", "acme")
     assert call is not None
     assert (call["outcome"]["reason"], call["to"]) == ("busy", "+*********01")
-    assert [c["to"] for c in await records.calls("acme", "ended", full_numbers=True)] == [CALLER]
+    assert [c["to"] for c in await records.calls("acme", CallQuery(state="ended"), full_numbers=True)] == [CALLER]
     assert not await records.webhook_seen("EV_1")
     assert (await records.statistics())["unstored"] == 0
     await (await records._history()).close()

@@ -18,7 +18,7 @@ from cluster.budget.serving import Clock
 from cluster.budget.tables import leases
 from cluster.messages import Checkpoint, Line, Renewal, Usage, Verdict
 from cluster.profiles import Profile
-from tests.budget.fakes import FakeCallActor, FakeCallActors, FakeHistory, ManualClock, bill
+from tests.budget.fakes import FakeCallActor, FakeCallActors, FakeHistory, FakeNodes, ManualClock, bill
 
 
 def desk_rules(**changes: Any) -> DeskRules:
@@ -60,6 +60,7 @@ class House:
     rules: DeskRules = field(default_factory=desk_rules)
     policy: Policy = NO_POLICY
     actors: FakeCallActors = field(default_factory=FakeCallActors)
+    nodes: FakeNodes = field(default_factory=FakeNodes)
     history: FakeHistory = field(default_factory=FakeHistory)
     clock: ManualClock = field(default_factory=ManualClock)
     closed_rooms: list[str] = field(default_factory=list)
@@ -73,6 +74,7 @@ class House:
             profiles=self.profiles,
             engine=self.engine,
             actors=self.actors,
+            nodes=self.nodes,
             history=self.history,
             close_room=self._close_room,
             clock=Clock(now=self.clock.now, utc=self.clock.utc),

@@ -89,6 +89,6 @@ def test_calls_that_run_while_the_ledger_is_introduced_are_entered(tmp_path: Pat
     upgrade(engine)
     found = audit(engine, load_prices())
     assert (found.leases, found.entries, found.problems) == (1, 1, [])
-    row = load(engine, "2026-11-24", 0.0).open[0].lease
+    row = load(engine, 0.0).open[0].lease
     assert (row.cost_usd_micros, row.profile, row.entries) == (20, "receptionist", 1)
     engine.dispose()

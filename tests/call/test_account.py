@@ -148,7 +148,9 @@ def test_faults_of_the_connection_are_told_once(core: CallCore, account: Account
 
 
 def test_events_that_nobody_took_are_offered_again_in_order(account: Account) -> None:
-    """A history that restarts misses nothing."""
+    """A history that restarts misses nothing; it begins with who has the call."""
+    [began] = account.take_events()
+    assert (began.kind, began.fields) == ("actor", {"slot": "slot", "node": "node"})
     account.note("leg", 100.5, state="ringing")
     taken = account.take_events()
     account.note("leg", 101.0, state="answered")

@@ -10,7 +10,7 @@ from typing import Any
 
 from cluster.dispatch.ports import ControlPlaneDown, Present, Rule
 from cluster.keys import Principal, sha256_hex
-from cluster.messages import Admission, Admitted, CallRecord, CallRequest
+from cluster.messages import Admission, Admitted, CallQuery, CallRecord, CallRequest
 from cluster.records.history import History
 from cluster.telephony.masking import mask
 
@@ -58,10 +58,12 @@ class PoolDouble:
         self.live[request.call_id] = {
             "call_id": request.call_id,
             "tenant": request.tenant,
-            "state": "starting",
+            "state": "dialling",
             "direction": request.direction.value,
             "profile": request.profile,
             "number": mask(request.to or request.from_),
+            "slot": "call-slot-1",
+            "started_at": 1_790_000_000.0,
             "duration_s": 1.5,
             "cost_usd_micros": 777,
             "charges_usd_micros": {"model": 777},
@@ -79,6 +81,13 @@ class PoolDouble:
         self._check()
         return [call for call in self.live.values() if tenant in {None, call["tenant"]}]
 
+    async def budgets(self) -> list[dict[str, Any]]:
+        """One, of a tenant's day."""
+        self._check()
+        of = {"scope": "tenant", "name": "acme", "window": "day", "time_zone": "UTC", "mode": "concise"}
+        money = {"cap_usd_micros": 100, "spent_usd_micros": 60, "held_usd_micros": 15, "free_usd_micros": 25}
+        return [{**of, **money, "begins_at": 0.0, "ends_at": 86_400.0}]
+
     async def queue(self, tenant: str | None) -> list[dict[str, Any]]:
         """Those that wait."""
         self._check()
@@ -87,7 +96,23 @@ class PoolDouble:
     async def statistics(self) -> dict[str, Any]:
         """A few numbers."""
         self._check()
-        return {"draining": self.draining, "busy": len(self.live), "free": 8, "parked": 2}
+        return {
+            "draining": self.draining,
+            "live_calls": len(self.live),
+            "max_calls": 10,
+            "busy": len(self.live),
+            "free": 8,
+            "parked": 2,
+            "parked_by_profile": {"receptionist": 2},
+            **dict.fromkeys(("preparing", "idle", "starting", "lost_actors", "failed_setups"), 0),
+            "admitted": {"warm": 3, "cold": 1},
+            "turned_away": {"capacity": 2},
+            "ended": {"success/agent-ended": 5},
+            "breakers": {"gemini-3.8-live": {"state": "open"}},
+            "daily_budget_usd_micros": 50_000_000,
+            "spent_usd_micros": {"acme": 1_500_000, "other": 7_000_000},
+            "reserved_usd_micros": {"acme": 250_000},
+        }
 
     async def authenticate(self, key_sha256_hex: str) -> Principal | None:
         """By the table above."""
@@ -112,22 +137,20 @@ class HistoryPort:
         self._check()
         return await self.history.call(call_id, tenant, full_numbers=full_numbers)
 
-    async def calls(
-        self,
-        tenant: str | None,
-        state: str | None,
-        limit: int,
-        before: str | None,
-        full_numbers: bool,  # noqa: FBT001
-    ) -> list[dict[str, Any]]:
+    async def calls(self, tenant: str | None, query: CallQuery, full_numbers: bool) -> list[dict[str, Any]]:  # noqa: FBT001
         """See `History`."""
         self._check()
-        return await self.history.calls(tenant, state, limit, before, full_numbers=full_numbers)
+        return await self.history.calls(tenant, query, full_numbers=full_numbers)
 
     async def events(self, call_id: str, after: int, timeout_s: float) -> list[tuple[int, dict[str, Any]]]:
         """See `History`."""
         self._check()
         return await self.history.events(call_id, after, timeout_s)
+
+    async def standings(self, version: int) -> list[dict[str, Any]]:
+        """See `History`."""
+        self._check()
+        return self.history.standings(version)
 
     async def finish(self, record: CallRecord) -> bool:
         """See `History`."""

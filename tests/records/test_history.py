@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
+from cluster.messages import CallQuery
 from cluster.outcome import BUSY, UNKNOWN
 from cluster.records import feed as f
 from cluster.records import history as h
@@ -85,7 +86,7 @@ async def test_a_call_is_shown_as_it_stands(history: h.History) -> None:
     assert call is not None
     assert (call["state"], call["transcript"][0]["text"], call["to"]) == ("answered", "Hi.", "+*********01")
     assert await history.call("call_1", "other", full_numbers=True) is None
-    [listed] = await history.calls("acme", "live", 10, None, full_numbers=True)
+    [listed] = await history.calls("acme", CallQuery(state="live"), full_numbers=True)
     assert listed["to"] == CALLER
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine
 
-from cluster.messages import Direction
+from cluster.messages import CallQuery, Direction, Line
 from cluster.outcome import ACTOR_DIED, BUSY
 from cluster.records.store import WEBHOOK_KEPT_S, RecordStore
 from tests.records.examples import CALLER, START, a_record, a_request, an_event
@@ -46,8 +46,8 @@ def test_a_tenant_sees_its_own_calls_only(store: RecordStore) -> None:
     store.begin(a_request("call_1", "acme"), START)
     store.begin(a_request("call_2", "other"), START)
     assert store.call("call_2", "acme") is None
-    assert [row["call_id"] for row in store.calls("acme", None, 10, None)] == ["call_1"]
-    assert len(store.calls(None, None, 10, None)) == 2
+    assert [row["call_id"] for row in store.calls("acme", CallQuery())] == ["call_1"]
+    assert len(store.calls(None, CallQuery())) == 2
 
 
 def test_pages_of_calls(store: RecordStore) -> None:
@@ -55,11 +55,15 @@ def test_pages_of_calls(store: RecordStore) -> None:
     for number in range(5):
         store.begin(a_request(f"call_{number}"), START + number // 2)
     store.finish(a_record("call_3", started_at=START + 1))
-    assert [row["call_id"] for row in store.calls("acme", None, 3, None)] == ["call_4", "call_3", "call_2"]
-    assert [row["call_id"] for row in store.calls("acme", None, 3, "call_2")] == ["call_1", "call_0"]
-    assert [row["call_id"] for row in store.calls("acme", "ended", 3, None)] == ["call_3"]
-    assert [row["call_id"] for row in store.calls("acme", "live", 9, "call_3")] == ["call_2", "call_1", "call_0"]
-    assert store.calls("acme", None, 3, "call_of_nobody") == []
+    assert [row["call_id"] for row in store.calls("acme", CallQuery(limit=3))] == ["call_4", "call_3", "call_2"]
+    assert [row["call_id"] for row in store.calls("acme", CallQuery(limit=3, before="call_2"))] == ["call_1", "call_0"]
+    assert [row["call_id"] for row in store.calls("acme", CallQuery(state="ended", limit=3))] == ["call_3"]
+    assert [row["call_id"] for row in store.calls("acme", CallQuery(state="live", limit=9, before="call_3"))] == [
+        "call_2",
+        "call_1",
+        "call_0",
+    ]
+    assert store.calls("acme", CallQuery(limit=3, before="call_of_nobody")) == []
 
 
 def test_events_come_back_in_order(store: RecordStore) -> None:
@@ -93,7 +97,30 @@ def test_no_personal_data_in_the_repr_of_what_is_stored(engine: Engine) -> None:
 @pytest.mark.parametrize("state", ["live", "ended", None])
 def test_no_calls_yet(store: RecordStore, state: str | None) -> None:
     """An empty history has empty pages."""
-    assert store.calls("acme", state, 10, None) == []
+    assert store.calls("acme", CallQuery(state=state)) == []
+
+
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        ("230001", ["call_b", "call_a"]),
+        ("AGENT-ended", ["call_a"]),
+        ("caller/busy", ["call_b"]),
+        ("survey", ["call_b"]),
+        ("call_a", ["call_a"]),
+        ("café au", ["call_a"]),
+        ("100%", ["call_a"]),
+        ("1%0", []),
+        ('"', []),
+    ],
+)
+def test_calls_are_searched(store: RecordStore, search: str, found: list[str]) -> None:
+    """By number, outcome, profile, id and words; what means something to SQL or JSON means nothing here."""
+    said = (Line(who="caller", text="A café au lait, 100% hot", at_s=1.0),)
+    store.finish(a_record("call_a", transcript=said))
+    store.finish(a_record("call_b", BUSY, profile="survey", transcript=()))
+    store.finish(a_record("call_c", tenant="other"))
+    assert [row["call_id"] for row in store.calls("acme", CallQuery(search=search))] == found
 
 
 def test_what_a_stranger_chose_may_be_long(store: RecordStore) -> None:

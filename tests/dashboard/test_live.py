@@ -1,0 +1,159 @@
+"""The live pages: what is sent to browsers, how often somebody is asked, and what it costs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import pytest
+
+from cluster.dashboard import live as live_module
+from cluster.dashboard.call_stream import call_stream
+from cluster.dashboard.live import LiveCalls
+from cluster.dashboard.render import render_row
+from cluster.dashboard.rows import Row
+from tests.dashboard.site import House
+from tests.records.examples import a_record, an_event
+
+FAST_S = 0.01
+GENEROUS_S = 20.0
+
+
+class Renderer:
+    """Renders rows, and counts."""
+
+    def __init__(self) -> None:
+        self.rendered = 0
+
+    def __call__(self, row: Row) -> str:
+        """The row, as it is rendered in production."""
+        self.rendered += 1
+        return render_row(row)
+
+
+@pytest.fixture
+def renderer() -> Renderer:
+    """One that has rendered nothing yet."""
+    return Renderer()
+
+
+@pytest.fixture
+def live(house: House, renderer: Renderer) -> LiveCalls:
+    """The live calls of the house."""
+    return LiveCalls(house.pool, house.history, renderer, FAST_S)
+
+
+async def until(messages: AsyncGenerator[bytes, None], *wanted: str) -> str:
+    """The first message that has all of this in it."""
+    async with asyncio.timeout(GENEROUS_S):
+        async for message in messages:
+            if all(word in message.decode() for word in wanted):
+                return message.decode()
+    raise AssertionError(f"the stream ended without {wanted}")
+
+
+async def test_a_table_is_kept_as_it_is(house: House, live: LiveCalls) -> None:
+    """The whole of it first, then calls that come, change and go."""
+    await house.begin("call_1")
+    async with aclosing(live.messages("acme")) as messages:
+        first = await until(messages, "innerHTML:#calls", 'id="call_1"')
+        assert first.startswith("event: calls\ndata: ")
+        await house.begin("call_2")
+        await until(messages, "afterbegin:#calls", 'id="call_2"')
+        await house.say("call_1", "agent", "Good morning.")
+        changed = await until(messages, '<tr hx-swap-oob="true" id="call_1"', "Good morning.")
+        assert "call_2" not in changed
+        house.pool.live.pop("call_1")
+        assert ">1</span>" in await until(messages, '<tr id="call_1" hx-swap-oob="delete">')
+
+
+async def test_a_change_is_rendered_once_for_all_browsers(house: House, live: LiveCalls, renderer: Renderer) -> None:
+    """Ten browsers get the same bytes."""
+    await house.begin("call_1")
+    streams = [live.messages("acme") for _ in range(10)]
+    for stream in streams:
+        await until(stream, 'id="call_1"', "answered")
+    before = renderer.rendered
+    await house.say("call_1", "agent", "Good morning.")
+    texts = await asyncio.gather(*(until(stream, "Good morning.") for stream in streams))
+    assert len(set(texts)) == 1
+    assert renderer.rendered == before + 1
+    for stream in streams:
+        await stream.aclose()
+
+
+async def test_other_tenants_changes_are_not_sent(house: House, live: LiveCalls) -> None:
+    """Not even as an empty message."""
+    async with aclosing(live.messages("other")) as messages:
+        await until(messages, "innerHTML:#calls")
+        waiting = asyncio.ensure_future(anext(messages))
+        await house.begin("call_1")
+        await house.begin("call_2", tenant="other")
+        message = (await waiting).decode()
+        assert "call_1" not in message
+        assert "call_2" in message
+
+
+async def test_while_nobody_watches_nobody_is_asked(house: House, live: LiveCalls) -> None:
+    """The last one to leave turns it off; until then the rows are fresh."""
+    with live.watched(), live.watched():
+        asking = live._asking
+        await house.begin("call_1")
+        async with asyncio.timeout(GENEROUS_S):
+            while live.row("call_1") is None:  # noqa: ASYNC110 - nobody is told
+                await asyncio.sleep(FAST_S)
+    assert asking is not None
+    await asyncio.wait([asking])
+    assert live._asking is None
+
+
+async def test_a_restart_of_the_control_actors_is_sat_out(house: House, live: LiveCalls) -> None:
+    """The stream stays, shows what it knows, and goes on by itself."""
+    await house.begin("call_1")
+    async with aclosing(live.messages("acme")) as messages:
+        await until(messages, 'id="call_1"')
+        house.pool.down = True
+        async with asyncio.timeout(GENEROUS_S):
+            while live.reachable:  # noqa: ASYNC110 - nobody is told
+                await asyncio.sleep(FAST_S)
+        house.pool.down = False
+        await house.begin("call_2")
+        await until(messages, 'id="call_2"')
+
+
+async def test_a_silent_stream_is_kept_open(live: LiveCalls, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies cut those that are not."""
+    monkeypatch.setattr(live_module, "HEARTBEAT_S", FAST_S)
+    async with aclosing(live.messages("acme")) as messages:
+        await until(messages, "innerHTML:#calls")
+        assert await anext(messages) == b": still here\n\n"
+
+
+async def test_one_call_as_it_goes_on(house: House, live: LiveCalls) -> None:
+    """Words as they are spoken, whole lines, the timeline, the facts, the end."""
+    await house.begin("call_1")
+    async with aclosing(call_stream(house.history, live, "call_1", 2, FAST_S)) as messages:
+        await until(messages, "event: facts", "answered")
+        await house.tell(an_event("speaking", who="caller", text="When do you "))
+        await until(messages, "event: speaking", "When do you ")
+        await house.tell(an_event("speaking", who="caller", text="open?"))
+        await until(messages, "event: speaking", "When do you open?")
+        await house.say("call_1", "caller", "When do you open?")
+        text = await until(messages, "event: line", "When do you open?")
+        assert "event: entry" in text
+        assert "event: speaking\n\n" in text.replace("id: 5\n", "")
+        house.pool.live["call_1"]["cost_usd_micros"] = 12_345
+        await until(messages, "event: facts", "$0.0123")
+        house.pool.live.pop("call_1")
+        await house.history.history.finish(a_record())
+        await until(messages, "event: over")
+        with pytest.raises(StopAsyncIteration):
+            await anext(messages)
+
+
+async def test_a_stream_ends_with_the_history(house: House, live: LiveCalls) -> None:
+    """The browser comes back by itself."""
+    await house.begin("call_1")
+    house.history.down = True
+    assert [message async for message in call_stream(house.history, live, "call_1", 0, FAST_S)] == []
