@@ -9,6 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from actors import names
+from cluster.call.watchdog import watch_for_ever
 from cluster.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class CallActor:
 
         configure_logging(settings)
         self._name = slot
+        self._watchdog: asyncio.Task[None] | None = None
         self._slot = CallSlot(slot, names.this_node(), settings, RayUpstream())
 
     def __repr__(self) -> str:
@@ -65,6 +67,8 @@ class CallActor:
 
     async def start(self, assignment: Assignment) -> None:
         """Begin a call; returns at once."""
+        if self._watchdog is None:
+            self._watchdog = asyncio.create_task(watch_for_ever(), name="watchdog")
         await self._slot.start(assignment)
 
     async def wait(self) -> CallRecord:

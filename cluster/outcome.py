@@ -80,6 +80,7 @@ LIVE_UNAVAILABLE = Outcome(Result.MODEL, "live-unavailable")
 LIVE_LOST = Outcome(Result.MODEL, "live-lost")
 ROOM_UNREACHABLE = Outcome(Result.OURS, "room-unreachable")
 ACTOR_DIED = Outcome(Result.OURS, "actor-died")
+LEASE_EXPIRED = Outcome(Result.OURS, "lease-expired")
 LEASE_LOST = Outcome(Result.OURS, "lease-lost")
 UNKNOWN = Outcome(Result.OURS, "unknown")
 

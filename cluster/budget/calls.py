@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from cluster.budget.admission import Wish
@@ -20,7 +20,7 @@ from cluster.budget.pricing import (
     estimate_usd_micros,
     instruction_tokens,
 )
-from cluster.messages import Assignment, CallRecord, CallRequest, Direction, Line, Metered, Renewal, Usage
+from cluster.messages import Assignment, CallRecord, CallRequest, Checkpoint, Direction, Line, Metered, Renewal, Usage
 from cluster.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -104,7 +104,9 @@ class OpenCall:
     hangup_asked: bool = False
     """Before the actor had begun; it is told when it has."""
 
-    def assignment(self, lease: Lease, *, renew_every_s: float, lease_ttl_s: float, concise: bool) -> Assignment:
+    def assignment(
+        self, lease: Lease, *, renew_every_s: float, lease_ttl_s: float, concise: bool, utc: float
+    ) -> Assignment:
         """What the call's actor is told."""
         return Assignment(
             request=self.request,
@@ -117,7 +119,17 @@ class OpenCall:
             lease_ttl_s=lease_ttl_s,
             tariff=self.terms.tariff,
             concise=concise,
+            takeover=self._takeover(lease, utc),
         )
+
+    def _takeover(self, lease: Lease, utc: float) -> Checkpoint | None:
+        """Where the call stands, from its last heartbeat; None where it has not begun."""
+        if self.renewal is not None:
+            at = self.renewal.checkpoint
+            return replace(at, age_s=at.age_s + max(0.0, utc - self.renewed_at))
+        if lease.dialled:
+            return Checkpoint(leg=DIALLING, age_s=max(0.0, utc - self.started_at))
+        return None
 
     def lost_record(self, lease: Lease, outcome: Outcome, ended_at: float) -> CallRecord:
         """The record of a call whose actor can't write it any more, from its last checkpoint."""
@@ -152,6 +164,7 @@ class OpenCall:
         )
 
 
+DIALLING: Final = "dialling"
 LOST_DETAIL: Final = "The call's process ended; transcript and cost are those of its last sign of life."
 NEVER_RENEWED_DETAIL: Final = "The call's process gave no sign of life."
 

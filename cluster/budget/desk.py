@@ -174,15 +174,16 @@ class Desk:
             bill=Bill(renewal.metered, renewal.charges_usd_micros),
             ahead=call.terms.ahead(renewal.talk_s, self._rules.lease_ttl_s),
             now=self._clock.now(),
+            dialled=renewal.checkpoint.has_leg,
         )
         if renewed.lease is None:
             return renewed.verdict
-        call.renewal, call.renewed_at = renewal, self._clock.utc()
+        self._serving.renewed(renewal)
         self._providers.failed(renewal.live_faults)
         if renewal.live_ok:
             self._providers.succeeded(renewal.live_model or call.terms.model)
         writes = rows.renewed(renewed.lease, renewed.more_usd_micros, call.renewed_at)
-        if renewed.more_usd_micros:
+        if renewed.binding:
             call.raising = self._journal.write(*writes)
         elif not self._journal.away:  # the next heartbeat says the same and more
             self._journal.note(*writes)
@@ -246,6 +247,7 @@ class Desk:
             "queued": self._doorway.waiting_room.counts(),
             "turned_away": dict(self._doorway.turned_away + self._doorway.waiting_room.given_up),
             "ended": dict(self._serving.ended),
+            "takeovers": dict(self._serving.takeovers),
             "failed_setups": self._garage.failed_setups,
             "lost_actors": self._garage.lost_actors,
             "breakers": self._providers.states(),
@@ -255,7 +257,7 @@ class Desk:
 
     def tick(self) -> None:
         """Do what is due; an open desk does so by itself every quarter of a second."""
-        self._serving.expire()
+        self._serving.tick()
         self._nodes.tick()
         self._doorway.tick()
         self._garage.tick()

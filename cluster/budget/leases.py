@@ -120,6 +120,8 @@ class Lease:
     """When it runs out unless its holder renews, in monotonic seconds. Not before its admission is durable."""
     fencing_token: int = 1
     state: LeaseState = LeaseState.GRANTED
+    dialled: bool = False
+    """A phone may have rung: whoever takes the call over does not dial."""
     moved_at: tuple[float, ...] = ()
     """When it was given to other actors of late."""
     direction: Direction = Direction.OUTBOUND
@@ -163,6 +165,8 @@ class Renewed:
     """As it stands now; None where the verdict is void."""
     more_usd_micros: int = 0
     """How much more was reserved, which has to be durable before the holder learns of it."""
+    binding: bool = False
+    """More money is held, or a phone will ring: that has to be durable before the holder learns of it."""
 
 
 class LeaseBook:
@@ -232,9 +236,11 @@ class LeaseBook:
         bill: Bill,
         ahead: Ahead,
         now: float,
+        dialled: bool = False,
     ) -> Renewed:
         """Note the bill so far, and go on if what is held lasts until the next renewal and a goodbye, or can be raised.
 
+        `dialled` says that the holder dials as soon as it has the answer, or has done so.
         Void for a stale token, and for a lease that has ended.
         """
         lease = self._open.get(lease_id)
@@ -257,9 +263,11 @@ class LeaseBook:
             reserved_usd_micros=reserved,
             entries=lease.entries + (more > 0),
             expires_at=now + self._ttl_s,
+            dialled=lease.dialled or dialled,
         )
         self._put(changed)
-        return Renewed(self._verdict(changed) if going_on else Verdict.WIND_DOWN, changed, more)
+        verdict = self._verdict(changed) if going_on else Verdict.WIND_DOWN
+        return Renewed(verdict, changed, more, binding=more > 0 or changed.dialled > lease.dialled)
 
     def end(self, lease_id: str) -> Lease:
         """The call is over: nothing renews the lease or lets it run out while its end is written."""

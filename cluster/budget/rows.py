@@ -182,6 +182,7 @@ def _moving(lease: Lease) -> dict[str, Any]:
         "charges_usd_micros": dict(lease.bill.charges),
         "metered": metered_to_json(lease.bill.metered),
         "entries": lease.entries,
+        "dialled": lease.dialled,
     }
 
 
@@ -199,6 +200,7 @@ def _open_row(row: Mapping[Any, Any]) -> OpenRow:
         entries=row["entries"],
         fencing_token=row["fencing_token"],
         state=state,
+        dialled=row["dialled"],
         direction=request.direction,
         campaign=row["campaign"],
         profile=row["profile"],

@@ -34,6 +34,7 @@ leases = Table(
     Column("profile", String(64), nullable=False),
     Column("trunk", String(64), nullable=False),
     Column("destination", String(16), nullable=False),  # the prefix that its price goes by
+    Column("dialled", Boolean, nullable=False),  # a phone may have rung
     Column("granted_at", Float(53), nullable=False),
     Column("ended_at", Float(53)),  # null while the lease is open
     Column("request", JSON(none_as_null=True)),  # pii: the request and its limits, until the call has ended

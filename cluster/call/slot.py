@@ -16,7 +16,9 @@ import aiohttp
 from livekit import rtc
 
 from cluster import outcome as o
-from cluster.call.call import Equipment, PhoneCall, Upstream
+from cluster.call import engine
+from cluster.call.call import PhoneCall
+from cluster.call.equipment import Equipment, Upstream
 from cluster.call.faults import diagnose
 from cluster.call.live import LiveSession, LiveUnavailable, make_client, open_session
 from cluster.call.live_link import Opener
@@ -139,6 +141,7 @@ class CallSlot:
         if self._running is not None:
             await asyncio.wait([self._running])
         await self._unpark()
+        await engine.settle()
         if self._kit is not None:
             await self._kit.rooms.close()
             await self._kit.http.close()

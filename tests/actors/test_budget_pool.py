@@ -180,12 +180,13 @@ async def test_a_start_that_fails_is_tried_again_with_the_next_message(
     await close(pool)
 
 
-async def test_a_lost_actor_is_killed(pool: BudgetPool, world: RayOfTheTest) -> None:
-    """Also when it is only out of reach."""
+async def test_a_lost_actor_is_killed_and_another_has_its_call(pool: BudgetPool, world: RayOfTheTest) -> None:
+    """Should it only be out of reach, it must not go on."""
     await pool.admit(call_request(1))
     actor = await serving(world, "call-1")
     actor.die()
-    await until(lambda: "call-1" in world.history.finished and actor.slot in world.fleet.killed)
+    await until(lambda: actor.slot in world.fleet.killed)
+    assert (await serving(world, "call-1")).assignment.fencing_token == 2
 
 
 async def test_a_new_process_finds_the_calls_of_the_old_one(world: RayOfTheTest, settings: Settings) -> None:

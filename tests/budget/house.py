@@ -20,6 +20,8 @@ from cluster.messages import Checkpoint, Line, Renewal, Usage, Verdict
 from cluster.profiles import Profile
 from tests.budget.fakes import FakeCallActor, FakeCallActors, FakeHistory, FakeNodes, ManualClock, bill
 
+CHECKPOINT = Checkpoint(transcript=(Line(who="caller", text="Hello", at_s=1.0),))
+
 
 def desk_rules(**changes: Any) -> DeskRules:
     """Four calls, two parked actors, ten dollars a day."""
@@ -102,6 +104,7 @@ class House:
         *,
         talk_s: float = 1.0,
         token: int | None = None,
+        checkpoint: Checkpoint = CHECKPOINT,
         **live: Any,
     ) -> Verdict:
         """A heartbeat of that actor's call."""
@@ -115,10 +118,17 @@ class House:
                 metered=bill(cost_usd_micros).metered,
                 charges_usd_micros=bill(cost_usd_micros).charges,
                 talk_s=talk_s,
-                checkpoint=Checkpoint(transcript=(Line(who="caller", text="Hello", at_s=1.0),)),
+                checkpoint=checkpoint,
                 **live,
             )
         )
+
+    def nobody_is_left(self) -> None:
+        """Every actor that serves nobody dies, and new ones die at their start."""
+        self.actors.stillborn = True
+        for actor in self.actors.alive.values():
+            if actor.state != "busy":
+                actor.die()
 
     def rows(self) -> list[dict[str, Any]]:
         """The stored leases."""

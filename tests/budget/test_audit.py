@@ -66,6 +66,7 @@ async def test_the_money_of_a_dead_process_is_what_its_last_heartbeat_said(house
     await house.renew(actor, 4_321)
     await house.desk.close()
     await house.open(parked=None)
+    house.nobody_is_left()
     actor.die()
     await until(lambda: house.desk.statistics()["live_calls"] == 0)
     assert [row["cost_usd_micros"] for row in house.rows()] == [4_321]

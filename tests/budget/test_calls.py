@@ -100,7 +100,7 @@ def test_a_profile_whose_model_has_no_price_can_not_be_admitted(profiles: dict[s
 def test_an_assignment_says_what_was_resolved(profiles: dict[str, Profile]) -> None:
     """Everything the actor needs is decided before it begins."""
     call = open_call(profiles)
-    assignment = call.assignment(LEASE, renew_every_s=2.0, lease_ttl_s=10.0, concise=True)
+    assignment = call.assignment(LEASE, renew_every_s=2.0, lease_ttl_s=10.0, concise=True, utc=100.0)
     assert assignment.concise
     assert assignment.request is call.request
     assert (assignment.lease_id, assignment.fencing_token) == ("lease-1", 3)

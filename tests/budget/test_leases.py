@@ -274,3 +274,35 @@ def test_a_lease_does_not_run_out_before_its_admission_is_durable() -> None:
     assert book.expire(1e9) == []
     book.launch("lease-1", 5.0)
     assert len(book.expire(65.0)) == 1
+
+
+@pytest.mark.parametrize(("cost", "state"), [(10, LeaseState.HELD), (1_000, LeaseState.WINDING_DOWN)])
+def test_a_call_that_runs_can_be_given_to_another_actor(cost: int, state: LeaseState) -> None:
+    """It keeps its money, and who was saying goodbye still is."""
+    book = a_book(a_lease())
+    renew(book, cost)
+    before = money(book)
+    moved = book.reassign("lease-1", "another", 1.0)
+    assert (moved.slot, moved.fencing_token, moved.state) == ("another", 2, state)
+    assert money(book) == before
+
+
+def test_that_a_phone_may_have_rung_is_kept() -> None:
+    """It has to be durable the first time that it is said, and is never taken back."""
+    book = a_book(a_lease())
+    answers = [
+        book.renew(
+            "lease-1",
+            1,
+            bill=bill(0),
+            ahead=AHEAD,
+            now=1.0,
+            dialled=said,
+        )
+        for said in (True, True, False)
+    ]
+    assert [(answer.binding, answer.lease.dialled) for answer in answers if answer.lease] == [
+        (True, True),
+        (False, True),
+        (False, True),
+    ]

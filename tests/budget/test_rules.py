@@ -36,7 +36,7 @@ def test_the_rules_are_those_of_the_settings(profiles: dict[str, Profile]) -> No
     assert dict(rules.pool.baseline) == {"receptionist": 3, "reminder": 1}
     assert rules.daily_budget_usd_micros == 1_500_000
     assert rules.thresholds == Thresholds(concise_at=0.5, priority_at=0.8)
-    assert (rules.lease_ttl_s, rules.renew_every_s) == (9, 2)
+    assert (rules.lease_ttl_s, rules.renew_every_s) == (9, 0.5)
 
 
 def test_parked_actors_of_a_profile_that_does_not_exist_are_refused(profiles: dict[str, Profile]) -> None:
