@@ -148,7 +148,8 @@ def test_a_campaign_is_started_as_a_job(ray_jobs: RayJobs) -> None:
     assert ray_jobs.submitted[1]["submission_id"] == f"campaign-{EXAMPLE_NAME}-2"
 
 
-def test_a_campaign_runs_once(ray_jobs: RayJobs) -> None:
+@pytest.mark.usefixtures("ray_jobs")
+def test_a_campaign_runs_once() -> None:
     """A second job would only take it over."""
     assert ringmaster("start", EXAMPLE, "--no-watch").exit_code == 0
     result = ringmaster("start", EXAMPLE)
