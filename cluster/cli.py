@@ -158,7 +158,7 @@ def create(
     from cluster.keys import KeyScopeError, create_key
 
     try:
-        key = create_key(_database(), tenant, scope or ["calls"])
+        key = create_key(database(), tenant, scope or ["calls"])
     except KeyScopeError as error:
         raise InputError(str(error)) from None
     show({"key": key, "tenant": tenant, "scopes": scope or ["calls"]}, key, as_json=as_json)
@@ -182,7 +182,7 @@ def check_ledger(*, as_json: AsJson = False) -> None:
     from cluster.budget.audit import audit
     from cluster.budget.prices import load_prices
 
-    found = audit(_database(), load_prices(prices_file()))
+    found = audit(database(), load_prices(prices_file()))
     balance = f"{found.debits_usd_micros} debits, {found.credits_usd_micros} credits in micro-dollars"
     summary = f"{found.leases} leases, {found.entries} entries, {balance}: {len(found.problems)} problems"
     show(asdict(found), "\n".join([*found.problems, summary]), as_json=as_json)
@@ -203,7 +203,7 @@ def list_(*, as_json: AsJson = False) -> None:
             "created_at": _utc(key.created_at),
             "revoked_at": _utc(key.revoked_at) if key.revoked_at else None,
         }
-        for key in list_keys(_database())
+        for key in list_keys(database())
     ]
     table = _table("key", "tenant", "scopes", "created", "revoked")
     for row in rows:
@@ -218,7 +218,7 @@ def revoke(
     """End a key's use."""
     from cluster.keys import revoke_key
 
-    if not revoke_key(_database(), key_id):
+    if not revoke_key(database(), key_id):
         raise InputError(f"there is no key {key_id!r} in use; `ringmaster key list` shows those there are")
     _console().print(f"{key_id} is revoked")
 
@@ -267,7 +267,8 @@ def show_checks(found: Sequence[Check], *, as_json: bool) -> None:
     show([asdict(check) for check in found], table, as_json=as_json)
 
 
-def _database() -> Any:
+def database() -> Any:
+    """The one that DATABASE_URL names, at the newest migration."""
     from cluster.storage import open_engine, upgrade
 
     engine = open_engine(database_url())

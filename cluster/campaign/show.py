@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -17,6 +19,8 @@ from cluster.campaign.hours import next_open
 
 ZONES_SHOWN: Final = 12
 REJECTED_SHOWN: Final = 50
+REPORT: Final = ("line", "number", "state", "calls", "outcome", "outcomes", "talk_s", "cost_usd", "last_call_at")
+"""The columns of the report; `line` is that of the file of contacts."""
 
 
 def forecast_json(campaign: Campaign, forecast: Forecast) -> dict[str, Any]:
@@ -48,6 +52,40 @@ def forecast_view(campaign: Campaign, forecast: Forecast, now: float) -> Rendera
     facts.add_row("cost", f"about {_usd(forecast.estimate_usd_micros)} with {answered}")
     facts.add_row("", f"at most {_usd(forecast.at_most_usd_micros)} for the first calls")
     return Group(facts, Text(), _zones(campaign, forecast, now), Text(), _rejected(forecast))
+
+
+def progress_view(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """How far campaigns are: what each one's job said last, with the `status` of the job."""
+    table = _table("campaign", "state", "waiting", "calling", "done", "unknown", "calls", "spent", "outcomes")
+    for row in rows:
+        numbers = [str(row.get(name, "")) for name in ("waiting", "calling", "done", "unknown", "calls")]
+        outcomes = "\n".join(f"{count} {outcome}" for outcome, count in row.get("outcomes", {}).items())
+        # A job that was killed said nothing of it.
+        state = row["status"].lower() if row.get("state", "running") in {"running", "pausing"} else row["state"]
+        state = f"{state} ({row['why']})" if row.get("why") else state
+        table.add_row(row["campaign"], state, *numbers, f"${row.get('spent_usd', 0):.4f}", outcomes)
+    return table
+
+
+def report_csv(rows: Iterable[Mapping[str, Any]], file: TextIO) -> None:
+    """One line for every contact, as `CampaignStore.report` has them. Numbers are whole."""
+    writer = csv.writer(file)
+    writer.writerow(REPORT)
+    for row in rows:
+        outcomes = row["outcomes"]
+        writer.writerow(
+            (
+                row["line"],
+                row["number"],
+                row["state"],
+                row["calls"] or 0,
+                outcomes[-1] if outcomes else "",
+                " ".join(outcomes),
+                round(row["talk_s"] or 0.0, 3),
+                f"{(row['cost_usd_micros'] or 0) / 1_000_000:.6f}",
+                _utc(row["last_call_at"]) or "",
+            )
+        )
 
 
 def _zones(campaign: Campaign, forecast: Forecast, now: float) -> Table:

@@ -92,7 +92,7 @@ class World:
 
     def others(self) -> Others:
         """Whom a driver asks."""
-        return Others(book=_Book(self), pool=_Pool(self), history=_History(self), rooms=_Rooms(self))
+        return Others(book=_Book(self.store, self), pool=_Pool(self), history=_History(self), rooms=_Rooms(self))
 
     def driver(self, campaign: Campaign, name: str = "d") -> Driver:
         """One process."""
@@ -191,32 +191,52 @@ class _Rooms:
 
 
 @dataclass
-class _Book:
-    world: World
+class LocalBook:
+    """`CampaignBook` in this process."""
+
+    store: CampaignStore
 
     async def open(self, name: str, tenant: str, driver: str, now: float) -> str:
-        return await self._ask(lambda: self.world.store.open(name, tenant, driver, now))
+        """As the real one, like all others."""
+        return await self._ask(lambda: self.store.open(name, tenant, driver, now))
 
     async def close(self, name: str, driver: str, state: str, why: str) -> None:
-        await self._ask(lambda: self.world.store.close(name, driver, state, why))
+        """It is over."""
+        await self._ask(lambda: self.store.close(name, driver, state, why))
 
     async def add(self, campaign: str, found: Sequence[tuple[Contact, float]]) -> None:
-        await self._ask(lambda: self.world.store.add(campaign, found))
+        """Take in contacts."""
+        await self._ask(lambda: self.store.add(campaign, found))
 
     async def waiting(self, campaign: str, limit: int) -> list[Entry]:
-        return await self._ask(lambda: self.world.store.waiting(campaign, limit))
+        """Who waits."""
+        return await self._ask(lambda: self.store.waiting(campaign, limit))
 
     async def unfinished(self, campaign: str) -> list[Entry]:
-        return await self._ask(lambda: self.world.store.unfinished(campaign))
+        """Whose last call has no known end."""
+        return await self._ask(lambda: self.store.unfinished(campaign))
 
     async def begin(self, driver: str, move: Move) -> Begun:
-        return await self._ask(lambda: self.world.store.begin(driver, move))
+        """Write down an attempt."""
+        return await self._ask(lambda: self.store.begin(driver, move))
 
     async def move(self, moves: Sequence[Move]) -> None:
-        await self._ask(lambda: self.world.store.move(moves))
+        """Take steps."""
+        await self._ask(lambda: self.store.move(moves))
 
     async def tally(self, campaign: str) -> Tally:
-        return await self._ask(lambda: self.world.store.tally(campaign))
+        """How far it is."""
+        return await self._ask(lambda: self.store.tally(campaign))
+
+    async def _ask(self, do: Callable[[], T]) -> T:
+        return do()
+
+
+@dataclass
+class _Book(LocalBook):
+    """One that can't always be reached."""
+
+    world: World
 
     async def _ask(self, do: Callable[[], T]) -> T:
         answer_is_lost = self.world.may_fail("book")
