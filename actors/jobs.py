@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from cluster.errors import InputError, RingmasterError
 
@@ -19,22 +19,6 @@ NAME: Final = "campaign"
 
 class JobsUnavailable(RingmasterError):
     """Ray's Jobs API can't be reached."""
-
-
-class JobsApi(Protocol):
-    """As much of `ray.job_submission.JobSubmissionClient` as is used."""
-
-    def submit_job(self, **job: Any) -> str:
-        """Start one."""
-
-    def list_jobs(self) -> list[Any]:
-        """All that Ray knows."""
-
-    def get_job_logs(self, job_id: str) -> str:
-        """What it printed."""
-
-    def stop_job(self, job_id: str) -> bool:
-        """Send it SIGTERM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +52,8 @@ def connect(address: str) -> Jobs:
 class Jobs:
     """The campaigns' jobs of one cluster."""
 
-    def __init__(self, api: JobsApi) -> None:
+    def __init__(self, api: Any) -> None:
+        """`api` is Ray's `JobSubmissionClient`."""
         self._api = api
 
     def submit(self, campaign: str, file: Path) -> Job:
@@ -76,7 +61,7 @@ class Jobs:
         known = self.of(campaign)
         if known and not known[-1].is_over:
             raise InputError(f"the campaign {campaign} runs already, as job {known[-1].job_id}")
-        job_id = self._api.submit_job(
+        job_id: str = self._api.submit_job(
             entrypoint=f"python -m actors.campaign {file.name}",
             submission_id=f"campaign-{campaign}-{len(known) + 1}",
             metadata={NAME: campaign},
