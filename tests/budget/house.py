@@ -47,8 +47,8 @@ def desk_rules(**changes: Any) -> DeskRules:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Let the loop and the journal's thread work until it is so; fails after ten seconds."""
-    async with asyncio.timeout(10):
+    """Let the loop and the journal's thread work until it is so; fails after a minute."""
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what is waited for is anybody's
             await asyncio.sleep(0.001)
 
