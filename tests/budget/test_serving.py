@@ -38,7 +38,7 @@ async def test_a_call_that_nobody_can_take_over_is_recorded_and_its_room_is_clos
     assert await house.renew(actor, 9_000) is Verdict.VOID
     assert house.desk.statistics()["spent_usd_micros"] == {"acme": 3_000}
     house.actors.stillborn = False
-    await until(lambda: house.desk.statistics()["parked"] == 2)
+    await until(lambda: house.desk.statistics()["parked"] >= 2)
 
 
 @pytest.mark.parametrize(("direction", "told"), [(Direction.INBOUND, ["call-1"]), (Direction.OUTBOUND, [])])
@@ -145,7 +145,7 @@ async def test_a_call_whose_actor_never_comes_up_runs_out(house: House) -> None:
     await until(lambda: "call-1" in house.history.finished)
     for actor in list(house.actors.alive.values()):
         actor.answers.set()
-    await until(lambda: house.desk.statistics()["parked"] == 2)
+    await until(lambda: house.desk.statistics()["parked"] >= 2)
     assert house.desk.capacity() == 4
 
 
