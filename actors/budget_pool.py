@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+from actors.exporter import Exporter
 from actors.ports import RayCallActors, RayHistory
 from cluster.budget.desk import Desk
 from cluster.budget.policy import NO_POLICY, Policy, load_policy
@@ -96,6 +97,8 @@ class BudgetPool:
                     )
                     opened.push_async_callback(desk.close)
                     await desk.open()
+                    exporting = asyncio.create_task(Exporter("budget-pool", self.statistics).run_for_ever())
+                    opened.callback(exporting.cancel)
                     self._close = opened.pop_all()
                 self._opened = desk, KeyRing(engine)
             return self._opened

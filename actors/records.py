@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from actors.exporter import Exporter
 from cluster.records.history import History
 from cluster.records.store import RecordStore
 from cluster.storage import open_engine, upgrade
@@ -55,14 +56,15 @@ class Records:
         """True the first time this webhook is seen."""
         return await (await self._history()).webhook_seen(event_id)
 
-    async def statistics(self) -> dict[str, int]:
-        """How much is in memory and how much is not stored yet."""
+    async def statistics(self) -> dict[str, Any]:
+        """How much is in memory and not stored yet, and what has happened in calls."""
         return (await self._history()).statistics()
 
     async def _history(self) -> History:
         async with self._opening:
             if self._opened is None:
                 self._opened = History(await asyncio.to_thread(self._open_store))
+                self._exporting = asyncio.create_task(Exporter("records", self.statistics).run_for_ever())
             return self._opened
 
     def _open_store(self) -> RecordStore:

@@ -270,7 +270,8 @@ class PhoneCall:
             if (stats := await self._link.stats()) is not None:
                 mos = self._account.line(stats)
                 self._voice.quality = self._line.quality = resampler_quality(mos)
-                self._note("quality", mos=round(mos, 2), loss=round(stats.loss, 4), resampler=self._line.quality)
+                figures = {"mos": round(mos, 2), "loss": round(stats.loss, 4), "frame_us": self._line.take_frame_us()}
+                self._note("quality", **figures, resampler=self._line.quality)
 
     def _note(self, kind: str, **fields: Any) -> None:
         self._account.note(kind, time.monotonic(), **fields)

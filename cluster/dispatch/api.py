@@ -51,7 +51,7 @@ class Front:
     """There is an outbound trunk."""
     version: str
     metrics: Callable[[Mapping[str, Any]], str]
-    """Prometheus text from `BudgetPool`'s statistics."""
+    """Prometheus text from the control actors' statistics."""
     close: Callable[[], Awaitable[None]]
     """Called when the application stops."""
 
@@ -219,7 +219,8 @@ async def readyz(front: TheFront) -> JSONResponse:
 @system.get("/metrics", response_class=PlainTextResponse, responses=_errors(401, 503))
 async def metrics(front: TheFront, _key: AnyKey) -> PlainTextResponse:
     """Prometheus text. Any API key will do."""
-    return PlainTextResponse(front.metrics(await front.pool.statistics()), media_type=METRICS_TYPE)
+    pool, history = await asyncio.gather(front.pool.statistics(), front.history.statistics())
+    return PlainTextResponse(front.metrics({**history, **pool}), media_type=METRICS_TYPE)
 
 
 @system.get("/docs/problems/{slug}", responses=_errors(404))

@@ -62,6 +62,11 @@ def entry(event: Fields) -> Entry:
     )
 
 
+def without_words(event: Fields) -> Fields:
+    """The event with the number of words in place of what was said."""
+    return {**event, "text": f"({len(event['text'].split())} words)"} if event.get("text") else event
+
+
 def _by_name(event: Fields) -> str:
     return str(event["kind"])
 

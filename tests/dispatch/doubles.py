@@ -150,6 +150,11 @@ class HistoryPort:
         self._check()
         return await self.history.finish(record)
 
+    async def statistics(self) -> dict[str, Any]:
+        """See `History`."""
+        self._check()
+        return self.history.statistics()
+
     async def webhook_seen(self, event_id: str) -> bool:
         """See `History`."""
         self._check()
