@@ -1,8 +1,8 @@
 """`python -m tests.bench.dashboard`: what the dashboard costs, and how late it is, while 500 calls go on.
 
-The calls have no media: one Ray actor tells of them what `BudgetPool` and `Records` would, as often as real calls do. The
-dashboard runs in a Ray actor of its own, so its CPU is the process's, with Ray's part of asking. A browser is a client of
-the stream; an update's delay is from the event until the row with it has arrived.
+The calls have no media: one Ray actor tells of them what `BudgetPool` and `Records` would, as often as real calls do.
+The dashboard runs in a Ray actor of its own, so its CPU is the process's, with Ray's part of asking. A browser is a
+client of the stream; an update's delay is from the event until the row with it has arrived.
 """
 
 from __future__ import annotations
@@ -147,13 +147,14 @@ async def measure(url: str, dashboard: Any, browsers: int) -> str:
     await asyncio.gather(*tasks, return_exceptions=True)
     percentile = quantiles(delays, n=100)
     figures = f"p50 {median(delays):.2f} s, p99 {percentile[98]:.2f} s, longest {delays[-1]:.2f} s"
-    return f"{browsers:>2} browsers: {used:.1%} of a core; {len(delays) / browsers / MEASURED_S:.0f} rows/s each, {figures}"
+    rows_per_s = len(delays) / browsers / MEASURED_S
+    return f"{browsers:>2} browsers: {used:.1%} of a core, {rows_per_s:.0f} rows/s each; {figures}"
 
 
 async def main() -> None:
     """Measure with one browser, and with ten."""
-    house = ray.remote(House).options(num_cpus=0).remote()
-    dashboard = ray.remote(Dashboard).options(num_cpus=0).remote(house)
+    house: Any = ray.remote(House).options(num_cpus=0).remote()
+    dashboard: Any = ray.remote(Dashboard).options(num_cpus=0).remote(house)
     url = await dashboard.open.remote()
     for browsers in (1, 10):
         sys.stdout.write(f"{CALLS} live calls, {await measure(url, dashboard, browsers)}\n")

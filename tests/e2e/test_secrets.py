@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -23,7 +24,8 @@ TOKEN = re.compile(r"eyJ[\w-]{10,}\.[\w-]{10,}")
 def logs(system: System) -> Path:
     """Ray's folder with the logs of every process."""
     ray.init(address=system.ready["ray"], log_to_driver=False)
-    folder = Path(worker._global_node.get_logs_dir_path())
+    node: Any = worker._global_node
+    folder = Path(node.get_logs_dir_path())
     ray.shutdown()
     return folder
 
