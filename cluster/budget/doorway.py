@@ -21,7 +21,7 @@ from cluster import outcome as o
 from cluster.budget import rows
 from cluster.budget.admission import Admit, decide
 from cluster.budget.calls import OpenCall, fingerprint, terms_of
-from cluster.budget.journal import JournalError
+from cluster.budget.journal import PATIENCE_S, JournalError
 from cluster.budget.leases import Lease
 from cluster.budget.queue import Lane, Queue, Ticket
 from cluster.budget.rows import Answer
@@ -154,7 +154,7 @@ class Doorway:
     def forget_before(self, too_old: float) -> None:
         """Answers older than that (UTC seconds) are not given again."""
         self._answers = {key: answer for key, answer in self._answers.items() if answer.at >= too_old}
-        self._journal.write(rows.forgotten(too_old))
+        self._journal.note(rows.forgotten(too_old))
 
     def _try(self, request: CallRequest) -> _Placed | Wait | Refused:
         first = self._queue.head(Lane(request.direction, request.tenant, request.campaign, request.trunk))
@@ -204,11 +204,12 @@ class Doorway:
             trunk=request.trunk,
             profile=profile.name,
             destination=terms.tariff.destination,
+            granted_at=self._clock.utc(),
         )
         self._limits.take(request)
         self._queue.started(request, self._clock.utc())
         self._served_at = len(self._book) + 1
-        call = OpenCall(request=request, terms=terms, started_at=self._clock.utc())
+        call = OpenCall(request=request, terms=terms, started_at=lease.granted_at)
         admitted = Admitted(call_id=request.call_id, lease_id=lease.lease_id, warm=loan.warm)
         return _Placed(self._book.grant(lease), call, admitted)
 
@@ -228,7 +229,7 @@ class Doorway:
         answer = Answer(fingerprint(request), placed.admitted, placed.call.started_at)
         writes = (*rows.admitted(lease, request, answer), *([left(request.call_id)] if ticket else []))
         try:
-            await self._journal.write(*writes)
+            await self._journal.write(*writes, within_s=PATIENCE_S)
         except JournalError:
             self._book.release(lease.lease_id)
             self._garage.give_back(lease.slot)

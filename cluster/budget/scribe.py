@@ -48,6 +48,7 @@ class Scribe:
         self._engine = engine
         self._name = name
         self._writer = secrets.token_hex(8)
+        self._connection: Connection | None = None
         self._claimed = False
         self._number = 0
         self.in_doubt = False
@@ -56,16 +57,24 @@ class Scribe:
     def write(self, writes: Sequence[Write]) -> None:
         """Store everything or nothing. Raises `JournalError` or one of its kinds."""
         try:
-            with self._engine.connect() as connection:
-                if not self._claimed:
-                    self._claim(connection)
-                self._commit(connection, writes)
+            # Kept from one commit to the next: to ask the pool each time costs two more round trips.
+            self._connection = self._connection or self._engine.connect()
+            if not self._claimed:
+                self._claim(self._connection)
+            self._commit(self._connection, writes)
         except exc.SQLAlchemyError as error:
+            self.close()
             # Its text holds the parameters, and they hold personal data.
             away = _is_away(error)
             self.in_doubt = self.in_doubt and away  # else it is the database's own word that nothing was stored
             kind = DatabaseAway if away else JournalError
             raise kind(f"the database did not take the write ({type(error).__name__})") from None
+
+    def close(self) -> None:
+        """Give the connection back; the next write opens another one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _claim(self, connection: Connection) -> None:
         mine = {"writer": self._writer, "number": 0}

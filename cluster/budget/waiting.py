@@ -20,7 +20,7 @@ from sqlalchemy import Engine, bindparam, delete, insert, select
 
 from cluster import outcome as o
 from cluster.budget.calls import request_from_json, request_to_json
-from cluster.budget.journal import Journal, JournalError, Write
+from cluster.budget.journal import PATIENCE_S, Journal, JournalError, Write
 from cluster.budget.queue import Queue, Ticket
 from cluster.budget.tables import waiting
 from cluster.messages import Admission, CallRequest, Direction, Queued, Refused, Wait
@@ -92,7 +92,7 @@ class WaitingRoom:
         self._next_number += 1
         answer = self._put(ticket)
         try:
-            await self._journal.write(_joined(ticket))
+            await self._journal.write(_joined(ticket), within_s=PATIENCE_S)
         except JournalError:
             if self._queue.of_call(request.call_id) is ticket:
                 self._queue.take(ticket)

@@ -1,7 +1,7 @@
 """`make bench`: the numbers of the README on this machine, ours beside those of LiveKit Agents.
 
 Ours are measured while the peer does not run, the peer's with our parked processes idle beside it, both with the same
-phones, LiveKit server and Live endpoint. Nothing decodes speech meanwhile.
+phones, LiveKit server and Live endpoint. Nothing decodes speech meanwhile. Admission is measured first and alone.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import uvloop
 from rich.console import Console
 
 from cluster.local.carrier.quiet import silence_rtc_logs
-from tests.bench import arrivals, costs, peer, system, talk
+from tests.bench import admission, arrivals, costs, peer, system, talk
 from tests.bench.figures import Samples, show, write
 from tests.bench.system import Side, System
 
@@ -71,7 +72,9 @@ SETTINGS = (
         ),
     ),
 )
-ROW_NAMES = tuple(row.name for setting in SETTINGS for row in setting.rows)
+ADMISSION = "admission"
+"""The row that needs no system."""
+ROW_NAMES = (ADMISSION, *(row.name for setting in SETTINGS for row in setting.rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,12 @@ class Bench:
     peer: dict[str, Sequence[float]]
     failed: list[str]
     """Rows that could not be measured."""
+
+    async def run_admission(self) -> None:
+        """Measure how fast calls are admitted, if that is wanted."""
+        if not self.options.only or ADMISSION in self.options.only:
+            self._say(f"{ADMISSION}, load {os.getloadavg()[0]:.1f}")
+            self.ours.update(await admission.decisions())
 
     async def run(self, setting: Setting) -> None:
         """Measure the wanted rows of one setting, the peer's after ours."""
@@ -138,6 +147,7 @@ async def _run(options: argparse.Namespace) -> bool:
     load = os.getloadavg()[0]
     bench = Bench(options, console, {}, {}, [])
     try:
+        await bench.run_admission()
         for setting in SETTINGS:
             await bench.run(setting)
     finally:
@@ -149,4 +159,5 @@ async def _run(options: argparse.Namespace) -> bool:
 
 if __name__ == "__main__":
     silence_rtc_logs()
-    sys.exit(0 if asyncio.run(_run(_options())) else 1)
+    # With the loop that Ray gives its actors.
+    sys.exit(0 if uvloop.run(_run(_options())) else 1)

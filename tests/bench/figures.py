@@ -37,13 +37,25 @@ class Figure:
     of: Callable[[Sequence[float]], float]
     target: float | None = None
     """Not to be exceeded; None where the number only explains another."""
+    at_least: bool = False
+    """The target is to be reached instead."""
 
     def value(self, samples: Samples) -> float | None:
         """None where nothing was measured."""
         return self.of(samples[self.key]) if samples.get(self.key) else None
 
+    def missed(self, value: float | None) -> bool:
+        """Whether a value is not what it should be."""
+        if value is None or self.target is None:
+            return False
+        return value < self.target if self.at_least else value > self.target
+
 
 FIGURES: Final = (
+    Figure("admission_sqlite_per_s", "admissions, durable in SQLite, best run", "/s", max, 500, at_least=True),
+    Figure("admission_sqlite_ms", "… at 100/s, p99", "ms", P99, 20),
+    Figure("admission_postgresql_per_s", "admissions, durable in PostgreSQL, best run", "/s", max, 500, at_least=True),
+    Figure("admission_postgresql_ms", "… at 100/s, p99", "ms", P99, 20),
     Figure("dispatch_ms", "create_dispatch → agent's track at the caller, p50", "ms", P50, 350),
     Figure("hint_ms", "phone in the room → agent's track, with the webhook's hint, p50", "ms", P50, 250),
     Figure("hint_after_publish_ms", "… from the end of the phone's own publishing", "ms", P50),
@@ -90,9 +102,10 @@ def show(console: Console, ours: Samples, peer: Samples) -> bool:
         mine, theirs = figure.value(ours), figure.value(peer)
         if mine is None and theirs is None:
             continue
-        missed = mine is not None and figure.target is not None and mine > figure.target
+        missed = figure.missed(mine)
         met = met and not missed
-        target = "" if figure.target is None else f"≤ {_number(figure.target, figure.unit)}"
+        sign = "≥" if figure.at_least else "≤"
+        target = "" if figure.target is None else f"{sign} {_number(figure.target, figure.unit)}"
         shown = f"[red]{_number(mine, figure.unit)}[/red]" if missed else _number(mine, figure.unit)
         table.add_row(figure.title, target, shown, _number(theirs, figure.unit), str(len(ours.get(figure.key, ()))))
     console.print(table)

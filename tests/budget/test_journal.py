@@ -17,6 +17,7 @@ from cluster.budget.tables import leases, requests
 from cluster.messages import Admitted
 from cluster.storage import open_engine
 from tests.budget.fakes import call_request
+from tests.budget.house import until
 
 
 def entry(number: int) -> tuple[Write, ...]:
@@ -118,7 +119,7 @@ async def test_a_failure_that_nobody_awaits_is_logged(engine: Engine, caplog: py
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE leases"))
     journal = Journal(engine)
-    journal.write(rows.delivered("lease-1"))
+    journal.note(rows.delivered("lease-1"))
     await journal.close()
     assert "did not take the write" in caplog.text
 
@@ -138,5 +139,30 @@ async def test_an_entry_that_nobody_can_write_does_not_end_the_journal(engine: E
     with pytest.raises(JournalError, match="was not given the write"):
         await journal.write(())  # type: ignore[arg-type]
     await journal.write(*entry(1))
+    assert stored(engine) == (1, 1)
+    await journal.close()
+
+
+async def test_what_nobody_waits_for_shares_a_commit(engine: Engine) -> None:
+    """It goes with the next entry that somebody waits for, in its order, and by itself if none comes."""
+    journal = Journal(engine)
+    await journal.write()
+    commits: list[int] = []
+    event.listen(engine, "commit", lambda _: commits.append(1))
+    for number in range(1, 4):
+        journal.note(*entry(number))
+    await journal.write(*entry(4))
+    assert stored(engine) == (4, 4)
+    journal.note(*entry(5))
+    await until(lambda: stored(engine) == (5, 5))
+    assert len(commits) <= 4  # the first notes may have been alone for long enough
+    await journal.close()
+
+
+async def test_who_waits_for_a_moment_learns_whether_it_is_stored(engine: Engine) -> None:
+    """A bad entry is not stored either."""
+    journal = Journal(engine)
+    assert await journal.try_write(*entry(1), wait_s=60)
+    assert not await journal.try_write(*entry(1), wait_s=60)
     assert stored(engine) == (1, 1)
     await journal.close()

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import Engine
 
+from cluster.budget.audit import audit
 from cluster.budget.doorway import DATABASE_UNAVAILABLE
+from cluster.budget.prices import load_prices
 from cluster.messages import Admitted, Verdict, Wait
 from cluster.profiles import Profile
 from tests.budget.fakes import call_request
@@ -45,6 +47,7 @@ async def test_calls_outlive_an_outage_of_the_database(house: House, own_postgre
     await until(lambda: "call-1" in house.history.finished)
     assert house.desk.statistics()["spent_usd_micros"] == {"acme": 354_000}
     assert isinstance(await house.desk.admit(call_request(3)), Admitted)
+    assert audit(house.engine, load_prices()).problems == []
 
 
 async def test_who_is_refused_in_an_outage_left_nothing(house: House, own_postgres: Postgres) -> None:
