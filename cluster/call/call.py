@@ -348,6 +348,8 @@ class PhoneCall:
         closing = asyncio.create_task(self._live.aclose())
         if self._request.direction is Direction.INBOUND:
             self._account.caller_number = self._link.caller_number
+        if ids := self._link.carriers_ids:
+            self._note("ids", **ids)
         await self._link.take_back()
         if not self._is_evicted and await self._heartbeat.is_ours():
             await self._kit.rooms.delete(self._request.room)

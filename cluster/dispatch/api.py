@@ -6,6 +6,7 @@ Every route is a function of a request and of a `Front`, so it runs the same in 
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -30,6 +31,8 @@ from cluster.dispatch.webhook import Webhooks
 from cluster.keys import Principal
 from cluster.messages import Admitted, CallQuery, Direction, Queued, Refused, Wait
 from cluster.records.views import ENDED, QUEUED, STARTING, cost_view
+
+log = logging.getLogger(__name__)
 
 LARGEST_BODY_BYTES: Final = 1 << 20
 KEY_LENGTH: Final = 200
@@ -121,6 +124,7 @@ async def create_call(
     answer = await front.pool.admit(request)
     if isinstance(answer, Wait | Refused):
         raise problems.problem_of_admission(answer)
+    log.info("a call was asked for", extra={"call_id": answer.call_id, "answer": type(answer).__name__})
     response.headers["Location"] = f"/v1/calls/{answer.call_id}"
     return {"call_id": answer.call_id, "state": STARTING} if isinstance(answer, Admitted) else _queued_view(answer)
 

@@ -161,6 +161,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("RAY_worker_niceness", "0")
+    os.environ.update({"RAY_worker_niceness": "0", "RAY_AUTH_MODE": "disabled"})
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     asyncio.run(main())

@@ -54,6 +54,7 @@ def told(kind: str, **fields: Any) -> Entry:
         ("idle", {"reminder": 1}, "speech", "nobody speaks, reminder 1"),
         ("opt-out", {"reason": "asked"}, "tool", "the caller wants no more calls"),
         ("callback", {"time": "at five"}, "tool", "the caller wants to be called back: at five"),
+        ("ids", {"livekit": "SCL_1", "twilio": "CA1"}, "sip", "LiveKit's SIP call SCL_1, Twilio's call CA1"),
         ("end", {"result": "success", "reason": "agent-ended"}, "actor", "over: success/agent-ended"),
         ("ended", {}, "actor", "recorded"),
         ("leg", {}, "sip", "leg"),
