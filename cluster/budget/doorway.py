@@ -120,6 +120,7 @@ class Doorway:
         """Start those who wait, as far as they can be, in their order."""
         passed_over: set[Lane] = set()
         soon_s = math.inf
+        self._queue.pass_time(self._clock.utc())
         while not self._limits.draining and (ticket := self._queue.next(passed_over)) is not None:
             said = self._place(ticket.request)
             if isinstance(said, _Placed):
