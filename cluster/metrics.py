@@ -212,6 +212,8 @@ class _Statistics:
         yield _gauge("actors", "Call actors, by what they do.", states, "state")
         parked = self._given.get("parked_by_profile")
         yield _gauge("actors_parked", "Call actors with a session set up.", parked, "profile")
+        wanted = self._given.get("wanted_by_profile")
+        yield _gauge("actors_wanted", "Call actors that should be parked now.", wanted, "profile")
         yield _gauge("calls_queued", "Calls that wait for their turn.", self._given.get("queued"), "direction")
         lag = self._given.get("event_loop_lag_s")
         yield _gauge("event_loop_lag_seconds", "Longest that an event loop was late, of late.", lag, "process")
@@ -232,6 +234,10 @@ class _Statistics:
 
     def _since_the_start(self) -> Iterator[Metric]:
         yield _counter("calls_admitted", "Calls that were admitted.", self._given.get("admitted"), "actor")
+        lent = CounterMetricFamily("ringmaster_actors_lent", "Call actors given to calls.", labels=("profile", "actor"))
+        for labels, count in self._given.get("lent_by_profile", {}).items():
+            lent.add_metric(labels, count)
+        yield lent
         yield _counter("calls_turned_away", "Requests not admitted.", self._given.get("turned_away"), "reason")
         ended = CounterMetricFamily("ringmaster_calls_ended", "Calls that are over.", labels=("result", "reason"))
         for text, count in self._given.get("ended", {}).items():
