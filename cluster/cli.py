@@ -143,7 +143,7 @@ def show_timeline(
         table.add_row(
             f"{entry.at_s:.3f} s", entry.layer, Text(entry.text), took, style="red" if entry.trouble else None
         )
-    _print({"call_id": call_id, "timeline": [asdict(entry) for entry in entries]}, table, as_json=as_json)
+    show({"call_id": call_id, "timeline": [asdict(entry) for entry in entries]}, table, as_json=as_json)
 
 
 @app.command()
