@@ -28,6 +28,8 @@ PROFILE: Final = Path(__file__).with_name("receptionist.yaml")
 MANIFEST: Final = ROOT / "ray-cluster.yaml"
 MOUNT: Final = "/etc/ringmaster/profiles"
 MINUTE_S: Final = 60.0
+SILENCE_MS: Final = 1_800_000
+"""A caller who waits for the agent hangs up after a while; one who pauses does not."""
 TURNS: Final = 3
 """Of the scenario `load`: the agent answers twice, and says goodbye."""
 PLACES: Final = """
@@ -162,7 +164,7 @@ class Trial:
 
     def silent_call(self) -> str:
         """A caller who says nothing, once the agent is there."""
-        call = self.ring(steps=[{"wait": "call_end"}])
+        call = self.ring(steps=[{"pause_ms": SILENCE_MS}])
         self.phone(call, "answered")
         self.still_up(call)
         return call
