@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+from actors import control_plane
 from actors.ports import RayCallActors, RayHistory
 from cluster.budget.desk import Desk
 from cluster.budget.policy import NO_POLICY, Policy, load_policy
 from cluster.budget.rules import desk_rules
+from cluster.dispatch.inbound import Inbound
+from cluster.dispatch.reconciler import Reconciler
 from cluster.dispatch.rooms import LivekitRooms
 from cluster.keys import KeyRing, Principal
 from cluster.logs import configure_logging
@@ -96,9 +99,19 @@ class BudgetPool:
                     )
                     opened.push_async_callback(desk.close)
                     await desk.open()
+                    reconciler = self._reconciler(desk, rooms, frozenset(profiles))
+                    opened.push_async_callback(reconciler.close)
+                    reconciler.start()
                     self._close = opened.pop_all()
                 self._opened = desk, KeyRing(engine)
             return self._opened
+
+    def _reconciler(self, desk: Desk, rooms: LivekitRooms, profiles: frozenset[str]) -> Reconciler:
+        dispatch = self._settings.dispatch
+        inbound = Inbound(
+            self, control_plane.history(), rooms, default_profile=dispatch.default_profile, profiles=profiles
+        )
+        return Reconciler(desk, rooms, inbound, room_prefix=dispatch.room_prefix, agent_name=dispatch.agent_name)
 
     def _read(self) -> tuple[Engine, Mapping[str, Profile], Policy]:
         engine = open_engine(self._settings.database_url, fsync=True)

@@ -48,6 +48,7 @@ DECIDING = (
     "cluster/budget/pricing.py",
     "cluster/budget/queue.py",
     "cluster/budget/rate.py",
+    "cluster/dispatch/reconcile.py",
     "cluster/dispatch/requests.py",
     "cluster/dispatch/worker_protocol.py",
     "cluster/records/refusal.py",

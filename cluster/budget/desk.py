@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -203,6 +204,19 @@ class Desk:
         found = ((lease, self._serving.call(lease.lease_id)) for lease in self._book)
         utc = self._clock.utc()
         return [_shown(lease, call, utc) for lease, call in found if call and tenant in {None, lease.tenant}]
+
+    def rooms(self) -> dict[str, tuple[str, float]]:
+        """By room: the id of the call that has it or waits for it, and since when it is in there, in UTC seconds."""
+        places = {room: (call_id, math.inf) for room, call_id in self._doorway.waiting_room.rooms()}
+        for lease in self._book:
+            if (call := self._serving.call(lease.lease_id)) is not None:
+                since = call.started_at if lease.state in {LeaseState.HELD, LeaseState.WINDING_DOWN} else math.inf
+                places[call.request.room] = lease.call_id, since
+        return places
+
+    def give_up(self, call_id: str) -> None:
+        """End a call, and its process, that does not notice that there is nothing left of it."""
+        self._serving.give_up(call_id)
 
     def statistics(self) -> dict[str, Any]:
         """How things stand, as plain numbers. Money is of today (UTC), in micro-dollars."""
