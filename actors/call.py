@@ -1,4 +1,7 @@
-"""The Ray actor of one call. It has an address and no decisions: `CallSlot` does the work."""
+"""The Ray actor of one call. It has an address and no decisions: `CallSlot` does the work.
+
+Rule of this file: it imports nothing large. `BudgetPool`, which holds these actors' handles, imports it.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from actors import names
-from cluster import outcome as o
-from cluster.call.slot import CallSlot
-from cluster.logs import configure_logging
+from cluster.call.watchdog import watch_for_ever
+from cluster.outcome import Outcome
 
 if TYPE_CHECKING:
     from cluster.messages import ActorStatus, Assignment, CallEvent, CallRecord, Prepared, Renewal, Verdict
@@ -48,8 +50,12 @@ class CallActor:
     """One call at a time in a process of its own."""
 
     def __init__(self, slot: str, settings: Settings) -> None:
+        from cluster.call.slot import CallSlot
+        from cluster.logs import configure_logging
+
         configure_logging(settings)
         self._name = slot
+        self._watchdog: asyncio.Task[None] | None = None
         self._slot = CallSlot(slot, names.this_node(), settings, RayUpstream())
 
     def __repr__(self) -> str:
@@ -61,6 +67,8 @@ class CallActor:
 
     async def start(self, assignment: Assignment) -> None:
         """Begin a call; returns at once."""
+        if self._watchdog is None:
+            self._watchdog = asyncio.create_task(watch_for_ever(), name="watchdog")
         await self._slot.start(assignment)
 
     async def wait(self) -> CallRecord:
@@ -69,7 +77,7 @@ class CallActor:
 
     async def hangup(self, reason: str) -> bool:
         """End the running call; `reason` is an outcome as text. False where there is no call."""
-        return self._slot.hang_up(o.Outcome.parse(reason))
+        return self._slot.hang_up(Outcome.parse(reason))
 
     async def status(self) -> ActorStatus:
         """This actor's account of itself."""

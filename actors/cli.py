@@ -8,14 +8,16 @@ import os
 import signal
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from actors.campaign_cli import campaigns
 from cluster import cli
 from cluster.cli import AsJson, app
 from cluster.doctor import Check
+from cluster.errors import InputError
 from cluster.kube import CALL_SLOT, CONTROL
 from cluster.logs import configure_logging
 from cluster.settings import load_settings
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from cluster.settings import Settings
 
 CLUSTER_ANSWERS_WITHIN_S = 8.0
+EVERY_NODE = "all"
+
+app.add_typer(campaigns, name="campaign")
 
 
 @app.command()
@@ -66,6 +71,31 @@ def doctor(*, as_json: AsJson = False) -> None:
     cli.show_checks(found, as_json=as_json)
     if any(check.ok is False for check in found):
         raise typer.Exit(1)
+
+
+@app.command()
+def drain(
+    node: Annotated[str, typer.Argument(help="A node's id, host name or address; or `all`.", show_default=False)],
+    *,
+    off: Annotated[bool, typer.Option("--off", help="Only for `all`: take calls again.")] = False,
+) -> None:
+    """Let a node end with its last call, or take no new calls at all. Calls that run go on."""
+    settings = load_settings()
+    if not settings.ray.address:
+        raise InputError("there is no cluster to drain; set RINGMASTER_RAY_ADDRESS")
+    if off and node != EVERY_NODE:
+        raise InputError("a node that drains does not come back; --off is for `ringmaster drain all`")
+    from actors.drain import drain_all, drain_node
+
+    if node == EVERY_NODE:
+        drain_all(settings, on=not off)
+        typer.echo(
+            "calls are taken again" if off else "no new calls are taken; `ringmaster drain all --off` undoes that"
+        )
+        return
+    if not drain_node(settings, node):
+        raise InputError(f"there is no node {node!r}, or several; `ray list nodes` shows those there are")
+    typer.echo(f"{node} takes no more calls, and ends with its last one")
 
 
 async def check_ray(settings: Settings) -> Check:

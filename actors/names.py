@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 NAMESPACE = "ringmaster"
 BUDGET_POOL = "budget-pool"
 RECORDS = "records"
+CAMPAIGN_BOOK = "campaign-book"
 SLOT_PREFIX = "call-slot-"
 """Call actors are named by slot, never by call or number: a name is fixed at creation and shown on dashboards."""
 LOOPBACK = ("127.0.0.1:", "localhost:")
@@ -34,6 +36,8 @@ CONTROL_SHARE = 0.01
 """Of the head's `control` resource: it says where an actor belongs, not how much of it there is."""
 OFF_CALL_NODES = {ROLE_LABEL: f"!{CALLS_ROLE}"}
 """For what needs no resource and could land anywhere: a node without that label will do too."""
+NODE_ID_LABEL = "ray.io/node-id"
+"""Which Ray gives to every node."""
 
 UNREACHABLE = (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError, ray.exceptions.RaySystemError)
 """What a call to an actor raises when the actor, not the method, is at fault."""
@@ -54,6 +58,8 @@ def connect(settings: Settings) -> None:
         return
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - the name that Ray reads
     os.environ.setdefault("RAY_preload_python_modules", "livekit.rtc,google.genai,google.genai.live")
+    # Ray's two dozen threads would each get an arena of their own, and what one has freed no other one uses.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(
         namespace=NAMESPACE,
@@ -81,6 +87,13 @@ def ensure_control_plane(settings: Settings) -> None:
     _control(BudgetPool, BUDGET_POOL, settings)
 
 
+def ensure_campaign_book(settings: Settings) -> None:
+    """Have `CampaignBook` running. It costs a process, and only who has campaigns needs it."""
+    from actors.campaign_book import CampaignBook
+
+    _control(CampaignBook, CAMPAIGN_BOOK, settings)
+
+
 def budget_pool() -> Any:
     """The handle of the one budget and pool actor."""
     return ray.get_actor(BUDGET_POOL, namespace=NAMESPACE)
@@ -91,13 +104,21 @@ def records() -> Any:
     return ray.get_actor(RECORDS, namespace=NAMESPACE)
 
 
+def campaign_book() -> Any:
+    """The handle of the one actor that remembers campaigns."""
+    return ray.get_actor(CAMPAIGN_BOOK, namespace=NAMESPACE)
+
+
 def this_node() -> str:
     """The id of the node that this process runs on."""
     return ray.get_runtime_context().get_node_id()
 
 
-def create_call_actor(slot: str, settings: Settings) -> Any:
-    """Start a call actor. It outlives its creator, has no restarts (a new process has no call), and holds one slot."""
+def create_call_actor(slot: str, settings: Settings, avoid: frozenset[str] = frozenset()) -> Any:
+    """Start a call actor on any node but those. It outlives its creator, and holds one call slot.
+
+    It has no restarts: a new process has no call.
+    """
     from actors.call import CallActor
 
     return (
@@ -108,11 +129,17 @@ def create_call_actor(slot: str, settings: Settings) -> Any:
             lifetime="detached",
             num_cpus=0,
             resources=_if_declared(CALL_SLOT, 1),
+            label_selector=off_nodes(avoid),
             max_restarts=0,
             max_task_retries=0,
         )
         .remote(slot, settings)
     )
+
+
+def off_nodes(avoid: frozenset[str]) -> dict[str, str] | None:
+    """The label selector that keeps an actor off nodes, by their ids; None where there are none to keep off."""
+    return {NODE_ID_LABEL: f"!in({', '.join(sorted(avoid))})"} if avoid else None
 
 
 def find_call_actors() -> dict[str, Any]:
@@ -160,5 +187,6 @@ def kill_all() -> None:
     """End every actor of this namespace; for a cluster that was started for one command."""
     for slot in find_call_actors().values():
         kill(slot)
-    for name in (BUDGET_POOL, RECORDS):
-        kill(ray.get_actor(name, namespace=NAMESPACE))
+    for name in (BUDGET_POOL, RECORDS, CAMPAIGN_BOOK):
+        with suppress(ValueError):  # not every cluster has all of them
+            kill(ray.get_actor(name, namespace=NAMESPACE))

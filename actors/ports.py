@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray.exceptions
 
-from actors import names
-from cluster.budget.ports import ActorLost, CallActorPort
+from actors import names, nodes
+from cluster.budget.ports import ActorLost, CallActorPort, NodesUnknown
 
 if TYPE_CHECKING:
+    from cluster.budget.fleet import Fleet
     from cluster.messages import ActorStatus, Assignment, CallRecord, CallRequest, Prepared
     from cluster.settings import Settings
 
@@ -26,9 +27,9 @@ class RayCallActors:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    async def create(self, slot: str) -> CallActorPort:
+    async def create(self, slot: str, avoid: frozenset[str]) -> CallActorPort:
         """Begin to start a call actor."""
-        return RayCallActor(await asyncio.to_thread(names.create_call_actor, slot, self._settings))
+        return RayCallActor(await asyncio.to_thread(names.create_call_actor, slot, self._settings, avoid))
 
     async def find(self) -> Mapping[str, CallActorPort]:
         """Every call actor that lives, by slot."""
@@ -72,6 +73,22 @@ class RayCallActor:
         await _answer(self.handle.release.remote())
 
 
+class RayNodes:
+    """The call nodes, and the autoscaler that makes them."""
+
+    async def fleet(self) -> Fleet:
+        """Those there are."""
+        return await _ask(nodes.fleet)
+
+    async def request(self, slots: int) -> None:
+        """How many call slots there should be."""
+        await _ask(nodes.request_slots, slots)
+
+    async def drain(self, node: str) -> bool:
+        """Have a node end with its last actor."""
+        return await _ask(nodes.drain, node)
+
+
 class RayHistory:
     """The `Records` actor."""
 
@@ -93,3 +110,11 @@ async def _answer(reference: Awaitable[T]) -> T:
         raise ActorLost(gone=NODE_DIED not in str(error)) from None
     except (ray.exceptions.RayError, OSError):
         raise ActorLost(gone=False) from None
+
+
+async def _ask(question: Callable[..., T], *arguments: Any) -> T:
+    """What Ray's head says."""
+    try:
+        return await asyncio.to_thread(question, *arguments)
+    except (ray.exceptions.RayError, OSError) as error:
+        raise NodesUnknown(type(error).__name__) from None

@@ -1,16 +1,16 @@
-"""The history of all calls, with an address: `cluster.records.history` as an actor."""
+"""The history of all calls, with an address: `cluster.records.history` as an actor.
+
+Rule of this file: it imports nothing large. Whoever looks the actor up imports it, and that is each call's process too.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from cluster.records.history import History
-from cluster.records.store import RecordStore
-from cluster.storage import open_engine, upgrade
-
 if TYPE_CHECKING:
     from cluster.messages import CallEvent, CallQuery, CallRecord, CallRequest
+    from cluster.records.history import History
     from cluster.settings import Settings
 
 
@@ -62,10 +62,14 @@ class Records:
     async def _history(self) -> History:
         async with self._opening:
             if self._opened is None:
-                self._opened = History(await asyncio.to_thread(self._open_store))
+                self._opened = await asyncio.to_thread(self._open)
             return self._opened
 
-    def _open_store(self) -> RecordStore:
+    def _open(self) -> History:
+        from cluster.records.history import History
+        from cluster.records.store import RecordStore
+        from cluster.storage import open_engine, upgrade
+
         engine = open_engine(self._settings.database_url)
         upgrade(engine)
-        return RecordStore(engine)
+        return History(RecordStore(engine))

@@ -77,6 +77,8 @@ class Assignment:
     lease_ttl_s: float
     """Without a renewal for this long the lease is void, and the call must end by itself."""
     tariff: Tariff
+    takeover: Checkpoint | None = None
+    """Where the call stood when the process that had it was lost; None for a call that begins."""
     concise: bool = False
     """A budget runs low: the agent is told to be brief from the start."""
     version: int = MESSAGE_VERSION
@@ -217,11 +219,53 @@ class Renewal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolRun:
+    """A tool that the model waits for, or whose result it may not have."""
+
+    id: str
+    name: str
+    args: Mapping[str, Any] = field(repr=False)  # pii
+    response: Mapping[str, Any] | None = field(default=None, repr=False)  # pii
+    """None while it runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """What another actor needs to go on with this call."""
+    """What another actor needs to go on with this call, as it stood at a heartbeat."""
 
     resumption_handle: str = field(default="", repr=False)  # secret: restores the whole conversation
+    target: int = 0
+    """Whose handle it is: the index of the profile's model and place."""
     transcript: tuple[Line, ...] = field(default=(), repr=False)  # pii
+    """The newest lines. The last one or two may be a turn that goes on; of the agent it has what was heard so far."""
+    unknown: int = 0
+    """So many of the newest lines the handle does not restore."""
+    age_s: float = 0.0
+    """Seconds since the call began."""
+    answered_s: float | None = None
+    """Seconds from the beginning to the answer."""
+    leg: str = "idle"
+    phase: str = "setting-up"
+    """Both as `cluster.call.states` names them."""
+    ending: str = ""
+    """The outcome, where it is decided already."""
+    agent_is_cut: bool = False
+    """The agent has not finished what it was saying."""
+    caller_waits: bool = False
+    """The caller speaks, or has spoken, and has no answer yet."""
+    brief: bool = False
+    """The model was told to be brief."""
+    tools: tuple[ToolRun, ...] = ()
+    metered: Metered = field(default_factory=Metered)
+    """So far, with an estimate of the turn that goes on: nobody will report it any more."""
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+    processes: int = 1
+    """How many have had the call so far."""
+
+    @property
+    def has_leg(self) -> bool:
+        """A phone is there, or may be about to ring."""
+        return self.leg != "idle"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

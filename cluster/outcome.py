@@ -62,6 +62,7 @@ CPS_LIMIT = Outcome(Result.CARRIER, "trunk-cps-limit")
 MAX_DURATION = Outcome(Result.POLICY, "max-duration")
 MAX_COST = Outcome(Result.POLICY, "max-cost")
 OVER_BUDGET = Outcome(Result.POLICY, "budget")
+PRIORITY_ONLY = Outcome(Result.POLICY, "budget-priority-only")
 OVER_CAPACITY = Outcome(Result.POLICY, "capacity")
 OVER_TENANT_CALLS = Outcome(Result.POLICY, "tenant-calls")
 OVER_CAMPAIGN_CALLS = Outcome(Result.POLICY, "campaign-calls")
@@ -79,6 +80,7 @@ LIVE_UNAVAILABLE = Outcome(Result.MODEL, "live-unavailable")
 LIVE_LOST = Outcome(Result.MODEL, "live-lost")
 ROOM_UNREACHABLE = Outcome(Result.OURS, "room-unreachable")
 ACTOR_DIED = Outcome(Result.OURS, "actor-died")
+LEASE_EXPIRED = Outcome(Result.OURS, "lease-expired")
 LEASE_LOST = Outcome(Result.OURS, "lease-lost")
 UNKNOWN = Outcome(Result.OURS, "unknown")
 
@@ -89,6 +91,7 @@ WHY_NOT: Final[Mapping[Outcome, str]] = {
     UNKNOWN_HOURS: "There are calling hours, and the number does not tell in which time zone it is.",
     MAX_COST: "The call's cost limit is too low to say anything.",
     OVER_BUDGET: "A budget is used up, or running calls hold what is left of it.",
+    PRIORITY_ONLY: "A budget is all but used up, and the rest of it is kept for calls of high priority.",
     OVER_CAPACITY: "Every slot is taken, or those that are free are kept for inbound calls.",
     OVER_TENANT_CALLS: "The tenant has as many calls as it may have at once.",
     OVER_CAMPAIGN_CALLS: "The campaign has as many calls as it may have at once.",

@@ -170,11 +170,12 @@ class PoolSettings(_Group):
     """Seconds after which a call process is replaced: once a day."""
     actor_max_growth_mb: PositiveSeconds = Field(default=40, validation_alias="RINGMASTER_ACTOR_MAX_GROWTH_MB")
     """Megabytes (10^6 bytes) that a call process may have grown since its first call: 40 % of its size."""
-    renew_every_s: PositiveSeconds = Field(default=2, validation_alias="RINGMASTER_RENEW_EVERY_S")
-    """Seconds between a call's heartbeats; each settles the money used so far."""
-    lease_ttl_s: PositiveSeconds = Field(default=10, validation_alias="RINGMASTER_LEASE_TTL_S")
-    """Seconds without a heartbeat until a lease is void: four missed ones, and less than the 15 s after which Ray
-    sees a dead node."""
+    renew_every_s: PositiveSeconds = Field(default=0.5, validation_alias="RINGMASTER_RENEW_EVERY_S")
+    """Seconds between a call's heartbeats; each settles the money used so far. After three that are missed, and one
+    question that is not answered, another process takes the call over: 2.5 s of silence for the caller."""
+    lease_ttl_s: PositiveSeconds = Field(default=15, validation_alias="RINGMASTER_LEASE_TTL_S")
+    """Seconds without an answer to its heartbeats until a call ends itself: longer than `BudgetPool` needs to come
+    back (5 s, on a busy machine 10)."""
 
     @model_validator(mode="after")
     def _lease_outlives_a_heartbeat(self) -> Self:
@@ -190,8 +191,12 @@ class BudgetSettings(_Group):
     daily_usd: Decimal = Field(
         default=Decimal(50), ge=0, decimal_places=6, validation_alias="RINGMASTER_DAILY_BUDGET_USD"
     )
-    """US dollars per tenant and UTC day. Five minutes of talk cost about 0.21: the default is some 240 such calls, and
-    what a mistake may cost before somebody looks."""
+    """US dollars per UTC day, of each tenant for which the policy has no daily budget. Five minutes of talk cost about
+    0.21: the default is some 240 such calls, and what a mistake may cost before somebody looks."""
+    concise_at: float = Field(default=0.7, gt=0, le=1, validation_alias="RINGMASTER_BUDGET_CONCISE_AT")
+    """Share of a budget from which on agents are told to be brief: early enough for it to have an effect."""
+    priority_at: float = Field(default=0.9, gt=0, le=1, validation_alias="RINGMASTER_BUDGET_PRIORITY_AT")
+    """Share of a budget from which on only inbound calls and requests with a priority of 5 or more are admitted."""
 
     prices_file: Home = Field(default=PRICES, validation_alias="RINGMASTER_PRICES_FILE")
     """Table of prices (YAML), to add what carrier and LiveKit charge; `ringmaster prices check` says if it is right."""

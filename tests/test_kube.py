@@ -178,9 +178,11 @@ def secrets(container: Any) -> Iterator[tuple[str, str, str]]:
 
 def test_resources_and_labels_are_those_that_the_actors_ask_for() -> None:
     """The head alone has `control`, and nothing but calls may land on a call node."""
-    assert HEAD["resources"] == {CONTROL: "1"}
-    assert list(CALLS["resources"]) == [CALL_SLOT]
-    assert HEAD["rayStartParams"]["num-cpus"] == "0"
+    assert HEAD["resources"] == {CONTROL: "1", "CPU": "0"}
+    assert CALLS["resources"].keys() == {CALL_SLOT, "CPU"}
+    # KubeRay refuses what stands in both places.
+    for group in (HEAD, CALLS):
+        assert not {"num-cpus", "resources"} & group["rayStartParams"].keys()
     assert CALLS["labels"][ROLE_LABEL] == CALLS_ROLE
     assert {ROLE_LABEL: f"!{CALLS_ROLE}"} == names.OFF_CALL_NODES
 
@@ -258,7 +260,7 @@ def test_nothing_runs_as_root_or_at_low_priority() -> None:
     for container in (HEAD_CONTAINER, CALLS_CONTAINER):
         assert environment(container)["RAY_worker_niceness"] == "0"
         assert "cpu" not in container["resources"]["limits"]
-        assert {"readinessProbe", "livenessProbe"} <= container.keys()
+        assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys()
 
 
 def test_the_autoscaler_asks_before_it_takes_a_node() -> None:

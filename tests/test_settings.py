@@ -96,7 +96,7 @@ def test_only_the_given_environment_counts(monkeypatch: pytest.MonkeyPatch) -> N
         ({"RINGMASTER_MAX_CALLS": "0"}, "RINGMASTER_MAX_CALLS: input should be greater than 0"),
         ({"RINGMASTER_PARKED": "receptionist"}, "RINGMASTER_PARKED should be profile=count pairs"),
         ({"RINGMASTER_LEASE_TTL_S": "nan"}, "RINGMASTER_LEASE_TTL_S: input should be a finite number"),
-        ({"RINGMASTER_LEASE_TTL_S": "3"}, "RINGMASTER_LEASE_TTL_S: at least twice RINGMASTER_RENEW_EVERY_S"),
+        ({"RINGMASTER_LEASE_TTL_S": "0.9"}, "RINGMASTER_LEASE_TTL_S: at least twice RINGMASTER_RENEW_EVERY_S"),
         ({"RINGMASTER_LOG_LEVEL": "loud"}, "RINGMASTER_LOG_LEVEL: input should be 'debug', 'info'"),
         (
             {"RINGMASTER_DAILY_BUDGET_USD": "0.0000001"},

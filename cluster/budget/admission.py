@@ -12,9 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isfinite
 from typing import Final
 
 from cluster import outcome as o
+from cluster.budget.budgets import Standing
+from cluster.budget.pricing import Ahead
 from cluster.messages import Refused, Wait
 from cluster.outcome import WHY_NOT, Outcome
 
@@ -31,16 +34,23 @@ class Wish:
     """What one request would take."""
 
     estimate_usd_micros: int
-    """For its whole allowed duration."""
-    wind_down_usd_micros: int
-    """The least that a call has to hold: one turn, and one to say goodbye."""
+    """For a call that is worth beginning."""
+    ahead: Ahead
+    """What a call has to hold as it begins."""
     max_cost_usd_micros: int
     """The lower one of the profile's and the request's limit."""
+    important: bool = True
+    """Admitted also when a budget is all but used up."""
 
     @property
     def reserve_usd_micros(self) -> int:
         """What is held for it."""
-        return min(max(self.estimate_usd_micros, self.wind_down_usd_micros), self.max_cost_usd_micros)
+        return min(self.ahead.slice, self.max_cost_usd_micros)
+
+    @property
+    def worth_usd_micros(self) -> int:
+        """What has to be left of every budget for it."""
+        return min(max(self.estimate_usd_micros, self.ahead.slice), self.max_cost_usd_micros)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +71,12 @@ class Load:
     draining: bool
     ceilings: tuple[Ceiling, ...]
     """Those that the request falls under, the widest first."""
-    spent_usd_micros: int
-    """Of the tenant's calls that started today and have ended."""
-    reserved_usd_micros: int
-    """For the tenant's calls that started today and run."""
-    daily_budget_usd_micros: int
-    until_tomorrow_s: float
+    budgets: tuple[Standing, ...]
+    """Those that would pay for it."""
+    at: float
+    """UTC seconds."""
+    priority_at: float
+    """The share of a budget from which on only important calls are admitted."""
     blocked: bool = False
     opens_in_s: float | None = 0.0
     """Until the calling hours begin; 0 within them and where there are none, None where nobody knows."""
@@ -106,28 +116,45 @@ def _outside_hours(_wish: Wish, load: Load) -> Refused | None:
 
 
 def _too_cheap(wish: Wish, _load: Load) -> Refused | None:
-    if wish.max_cost_usd_micros >= wish.wind_down_usd_micros:
+    if wish.max_cost_usd_micros >= wish.ahead.goodbye:
         return None
     detail = (
         f"The call's cost limit of {_usd(wish.max_cost_usd_micros)} is too low to say anything: "
-        f"two turns cost {_usd(wish.wind_down_usd_micros)}; raise max_cost_usd."
+        f"two turns cost {_usd(wish.ahead.goodbye)}; raise max_cost_usd."
     )
     return Refused(outcome=o.MAX_COST, detail=detail)
 
 
 def _over_budget(wish: Wish, load: Load) -> Wait | Refused | None:
-    daily, reserve = load.daily_budget_usd_micros, wish.reserve_usd_micros
-    if reserve > daily:
-        detail = f"The call may cost {_usd(reserve)}, which is more than the tenant's daily budget of {_usd(daily)}."
+    refused = (_spent(wish, standing, load) for standing in load.budgets)
+    held = (_held(wish, standing, load) for standing in load.budgets)
+    return next((objection for objection in (*refused, *held) if objection is not None), None)
+
+
+def _spent(wish: Wish, standing: Standing, load: Load) -> Refused | None:
+    """What was spent does not come back before the budget's next window."""
+    cap, worth = standing.cap_usd_micros, wish.worth_usd_micros
+    which = f"the {standing.purse.budget.window} budget of {standing.purse.budget.scope} {standing.purse.name}"
+    if worth > cap:
+        detail = f"A minute of the call may cost {_usd(worth)}, which is more than {which}, {_usd(cap)}."
         return Refused(outcome=o.OVER_BUDGET, detail=detail)
-    if load.spent_usd_micros + reserve > daily:
-        detail = (
-            f"The call may cost {_usd(reserve)}, and {_usd(load.spent_usd_micros)} of the tenant's daily budget "
-            f"of {_usd(daily)} are spent; the next day begins at midnight UTC."
-        )
-        return Refused(outcome=o.OVER_BUDGET, detail=detail, retry_after_s=load.until_tomorrow_s)
-    if load.spent_usd_micros + load.reserved_usd_micros + reserve > daily:
+    ends_in_s = standing.purse.ends_at - load.at
+    retry_after_s = ends_in_s if isfinite(ends_in_s) else None
+    if standing.spent_usd_micros + worth > cap:
+        detail = f"Of {which}, {_usd(cap)}, {_usd(standing.spent_usd_micros)} are spent; that is too much for a call."
+        return Refused(outcome=o.OVER_BUDGET, detail=detail, retry_after_s=retry_after_s)
+    if not wish.important and standing.spent_usd_micros >= load.priority_at * cap:
+        return _refused(o.PRIORITY_ONLY, retry_after_s=retry_after_s)
+    return None
+
+
+def _held(wish: Wish, standing: Standing, load: Load) -> Wait | None:
+    """What is held for a call that runs may be free when it ends."""
+    used, cap = standing.used_usd_micros, standing.cap_usd_micros
+    if used + wish.worth_usd_micros > cap:
         return Wait(outcome=o.OVER_BUDGET, retry_after_s=MONEY_RETRY_S)
+    if not wish.important and used >= load.priority_at * cap:
+        return Wait(outcome=o.PRIORITY_ONLY, retry_after_s=MONEY_RETRY_S)
     return None
 
 

@@ -5,22 +5,38 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from cluster.budget.admission import Wish
 from cluster.budget.leases import Lease
-from cluster.budget.pricing import Route, Talk, Tariff, estimate_usd_micros, instruction_tokens, wind_down_usd_micros
-from cluster.messages import Assignment, CallRecord, CallRequest, Direction, Line, Metered, Renewal, Usage
+from cluster.budget.pricing import (
+    SLICE_S,
+    Ahead,
+    Route,
+    Talk,
+    Tariff,
+    ahead_usd_micros,
+    estimate_usd_micros,
+    instruction_tokens,
+)
+from cluster.messages import Assignment, CallRecord, CallRequest, Checkpoint, Direction, Line, Metered, Renewal, Usage
 from cluster.outcome import Outcome
 
 if TYPE_CHECKING:
+    import asyncio
     from datetime import date
 
     from cluster.budget.prices import Prices
     from cluster.profiles import Profile
 
 Json = dict[str, Any]
+
+
+HIGH_PRIORITY: Final = 5
+"""Of 0 to 9: who asks for the upper half means it."""
+WORTH_S: Final = 60.0
+"""A call that there is no money for so long is not worth beginning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,18 +48,25 @@ class Terms:
     max_cost_usd_micros: int
     talk: Talk
     tariff: Tariff
+    important: bool
+    """Somebody is on the line already, or the request has a high priority."""
 
     def wish(self) -> Wish:
         """What admission is asked for."""
         return Wish(
-            estimate_usd_micros=estimate_usd_micros(self.max_duration_s, self.talk, self.tariff),
-            wind_down_usd_micros=self.wind_down_usd_micros(0.0),
+            estimate_usd_micros=estimate_usd_micros(min(WORTH_S, self.max_duration_s), self.talk, self.tariff),
+            ahead=self.ahead(0.0, SLICE_S),
             max_cost_usd_micros=self.max_cost_usd_micros,
+            important=self.important,
         )
 
-    def wind_down_usd_micros(self, talk_s: float) -> int:
-        """What has to be left for the turn in progress and the goodbye."""
-        return wind_down_usd_micros(talk_s, self.talk, self.tariff)
+    def ahead(self, talk_s: float, silent_s: float) -> Ahead:
+        """What has to be held after so much talk, if the next sign of life may be `silent_s` away."""
+        goodbye, soon, slice_ = (
+            ahead_usd_micros(talk_s, seconds, self.talk, self.tariff)
+            for seconds in (0.0, min(silent_s, SLICE_S), SLICE_S)
+        )
+        return Ahead(goodbye=goodbye, soon=soon, slice=slice_)
 
 
 def terms_of(request: CallRequest, profile: Profile, prices: Prices, day: date) -> Terms:
@@ -60,6 +83,7 @@ def terms_of(request: CallRequest, profile: Profile, prices: Prices, day: date) 
         max_duration_s=limits.max_duration_s if asked_s is None else min(asked_s, limits.max_duration_s),
         max_cost_usd_micros=max_cost if asked_cost is None else min(asked_cost, max_cost),
         talk=Talk(instruction_tokens(profile.instructions), compression.trigger_tokens, compression.target_tokens),
+        important=request.direction is Direction.INBOUND or request.priority >= HIGH_PRIORITY,
         tariff=prices.tariff(route, [target.model for target in profile.targets()], day),
     )
 
@@ -75,10 +99,14 @@ class OpenCall:
     renewal: Renewal | None = None
     """The newest one: cost so far and checkpoint."""
     renewed_at: float = 0.0
+    raising: asyncio.Future[None] | None = None
+    """The newest reservation beyond the first, done when it is durable. Nobody may spend it before."""
     hangup_asked: bool = False
     """Before the actor had begun; it is told when it has."""
 
-    def assignment(self, lease: Lease, *, renew_every_s: float, lease_ttl_s: float) -> Assignment:
+    def assignment(
+        self, lease: Lease, *, renew_every_s: float, lease_ttl_s: float, concise: bool, utc: float
+    ) -> Assignment:
         """What the call's actor is told."""
         return Assignment(
             request=self.request,
@@ -90,7 +118,18 @@ class OpenCall:
             renew_every_s=renew_every_s,
             lease_ttl_s=lease_ttl_s,
             tariff=self.terms.tariff,
+            concise=concise,
+            takeover=self._takeover(lease, utc),
         )
+
+    def _takeover(self, lease: Lease, utc: float) -> Checkpoint | None:
+        """Where the call stands, from its last heartbeat; None where it has not begun."""
+        if self.renewal is not None:
+            at = self.renewal.checkpoint
+            return replace(at, age_s=at.age_s + max(0.0, utc - self.renewed_at))
+        if lease.dialled:
+            return Checkpoint(leg=DIALLING, age_s=max(0.0, utc - self.started_at))
+        return None
 
     def lost_record(self, lease: Lease, outcome: Outcome, ended_at: float) -> CallRecord:
         """The record of a call whose actor can't write it any more, from its last checkpoint."""
@@ -125,6 +164,7 @@ class OpenCall:
         )
 
 
+DIALLING: Final = "dialling"
 LOST_DETAIL: Final = "The call's process ended; transcript and cost are those of its last sign of life."
 NEVER_RENEWED_DETAIL: Final = "The call's process gave no sign of life."
 

@@ -13,12 +13,14 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from cluster.budget import rows
+from cluster.budget.budgets import Standing, Thresholds, Treasury
 from cluster.budget.calls import OpenCall, terms_of
 from cluster.budget.doorway import Doorway
 from cluster.budget.garage import START_WITHIN_S, Garage
 from cluster.budget.journal import Journal
 from cluster.budget.leases import Lease, LeaseBook, LeaseState
 from cluster.budget.limits import Limits
+from cluster.budget.nodes import NodeKeeper
 from cluster.budget.policy import NO_POLICY, Policy
 from cluster.budget.pool import Pool, SlotState
 from cluster.budget.pricing import Bill
@@ -30,7 +32,7 @@ from cluster.telephony.masking import mask
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from cluster.budget.ports import CallActors, CloseRoom, History
+    from cluster.budget.ports import CallActors, CloseRoom, History, Nodes
     from cluster.budget.rules import DeskRules
     from cluster.profiles import Profile
 
@@ -53,6 +55,7 @@ class Desk:
         profiles: Mapping[str, Profile],
         engine: Engine,
         actors: CallActors,
+        nodes: Nodes,
         history: History,
         close_room: CloseRoom,
         clock: Clock = SYSTEM_CLOCK,
@@ -63,10 +66,12 @@ class Desk:
         self._profiles = profiles
         self._engine = engine
         self._clock = clock
-        self._book = LeaseBook(ttl_s=rules.lease_ttl_s, start_within_s=START_WITHIN_S)
+        self._treasury = Treasury(policy.caps(rules.daily_budget_usd_micros), rules.thresholds)
+        self._book = LeaseBook(self._treasury, ttl_s=rules.lease_ttl_s, start_within_s=START_WITHIN_S)
         self._journal = Journal(engine)
         self._providers = Providers(rules.breaker, clock.now)
         self._garage = self._new_garage(actors)
+        self._nodes = NodeKeeper(self._garage, nodes, rules.pool, clock.now)
         self._serving = Serving(
             book=self._book,
             garage=self._garage,
@@ -123,10 +128,11 @@ class Desk:
         utc = self._clock.utc()
         # With the first write, whoever wrote before is superseded: what is read then changes no more.
         await self._journal.write(rows.forgotten(utc - ANSWERS_KEPT_S))
-        stored = await asyncio.to_thread(rows.load, self._engine, str(self._clock.today()), utc - ANSWERS_KEPT_S)
+        stored = await asyncio.to_thread(rows.load, self._engine, utc - ANSWERS_KEPT_S)
+        windows = self._treasury.windows({utc, *(row.granted_at for row in stored.open)})
+        for purse, spent in (await asyncio.to_thread(rows.spent, self._engine, windows)).items():
+            self._treasury.load(purse, spent)
         self._doorway.remember(stored.answers)
-        for (tenant, day), spent in stored.spent_usd_micros.items():
-            self._book.load_spent(tenant, day, spent)
         live = await self._garage.adopt({row.lease.slot: row.lease.lease_id for row in stored.open})
         for row in stored.open:
             # A profile that is gone meanwhile runs on in its actor; only the margin for its goodbye is a guess.
@@ -147,6 +153,7 @@ class Desk:
         """Stop, with everything written. Calls and actors live on for the next process."""
         if self._ticking is not None:
             self._ticking.cancel()
+        await self._nodes.close()
         await self._doorway.close()
         await self._serving.close()
         await self._garage.close()
@@ -165,22 +172,24 @@ class Desk:
             renewal.lease_id,
             renewal.fencing_token,
             bill=Bill(renewal.metered, renewal.charges_usd_micros),
-            wind_down_usd_micros=call.terms.wind_down_usd_micros(renewal.talk_s),
-            daily_budget_usd_micros=self._rules.daily_budget_usd_micros,
+            ahead=call.terms.ahead(renewal.talk_s, self._rules.lease_ttl_s),
             now=self._clock.now(),
+            dialled=renewal.checkpoint.has_leg,
         )
         if renewed.lease is None:
             return renewed.verdict
-        call.renewal, call.renewed_at = renewal, self._clock.utc()
+        self._serving.renewed(renewal)
         self._providers.failed(renewal.live_faults)
         if renewal.live_ok:
             self._providers.succeeded(renewal.live_model or call.terms.model)
         writes = rows.renewed(renewed.lease, renewed.more_usd_micros, call.renewed_at)
-        if renewed.more_usd_micros:
-            # Should the database be away, the reservation holds in memory: no live call is ended for that.
-            await self._journal.try_write(*writes, wait_s=DURABLE_WITHIN_S)
+        if renewed.binding:
+            call.raising = self._journal.write(*writes)
         elif not self._journal.away:  # the next heartbeat says the same and more
             self._journal.note(*writes)
+        if call.raising is not None:
+            # Should the database be away, the reservation holds in memory: no live call is ended for that.
+            await asyncio.wait([call.raising], timeout=DURABLE_WITHIN_S)
         return renewed.verdict
 
     async def hangup(self, call_id: str) -> bool:
@@ -194,6 +203,10 @@ class Desk:
     def drain(self, *, on: bool) -> None:
         """Take no new calls from now on, or take them again. Live calls go on."""
         self._limits.draining = on
+
+    async def drain_node(self, node: str) -> bool:
+        """Have a node end with its last call; False where there is no such node, or the cluster does not answer."""
+        return await self._nodes.drain(node)
 
     def capacity(self) -> int:
         """How many more calls could start now."""
@@ -218,15 +231,21 @@ class Desk:
         """End a call, and its process, that does not notice that there is nothing left of it."""
         self._serving.give_up(call_id)
 
+    def budgets(self) -> list[dict[str, Any]]:
+        """How every budget stands, in micro-dollars; times are UTC seconds, None for a budget without a window."""
+        standings = self._treasury.now(self._clock.utc())
+        return [_budget_shown(standing, self._rules.thresholds) for standing in standings]
+
     def statistics(self) -> dict[str, Any]:
-        """How things stand, as plain numbers. Money is of today (UTC), in micro-dollars."""
+        """How things stand, as plain numbers. Money is of the tenants' days, in micro-dollars."""
         states = self._garage.states()
-        money = self._book.tenants(str(self._clock.today()))
+        money = self._treasury.tenants_days(self._clock.utc())
         return {
             "max_calls": self._rules.max_calls,
             "live_calls": len(self._book),
             "free": self.capacity(),
             "draining": self._limits.draining,
+            "leaving_nodes": sorted(self._nodes.leaving),
             "actors": states.total(),
             "parked": states[SlotState.PARKED],
             "busy": states[SlotState.LENT],
@@ -235,12 +254,13 @@ class Desk:
             "idle": states[SlotState.IDLE],
             "parked_by_profile": dict(self._garage.parked()),
             "daily_budget_usd_micros": self._rules.daily_budget_usd_micros,
-            "spent_usd_micros": {tenant: spent for tenant, (spent, _) in money.items()},
-            "reserved_usd_micros": {tenant: reserved for tenant, (_, reserved) in money.items()},
+            "spent_usd_micros": {tenant: standing.spent_usd_micros for tenant, standing in money.items()},
+            "reserved_usd_micros": {tenant: standing.held_usd_micros for tenant, standing in money.items()},
             "admitted": dict(self._doorway.admitted),
             "queued": self._doorway.waiting_room.counts(),
             "turned_away": dict(self._doorway.turned_away + self._doorway.waiting_room.given_up),
             "ended": dict(self._serving.ended),
+            "takeovers": dict(self._serving.takeovers),
             "failed_setups": self._garage.failed_setups,
             "lost_actors": self._garage.lost_actors,
             "breakers": self._providers.states(),
@@ -250,7 +270,8 @@ class Desk:
 
     def tick(self) -> None:
         """Do what is due; an open desk does so by itself every quarter of a second."""
-        self._serving.expire()
+        self._serving.tick()
+        self._nodes.tick()
         self._doorway.tick()
         self._garage.tick()
         self._sweep()
@@ -270,7 +291,24 @@ class Desk:
             return
         self._next_sweep = now + SWEEP_EVERY_S
         self._doorway.forget_before(too_old)
-        self._book.forget_before(str(self._clock.today()))
+        self._treasury.forget(self._clock.utc())
+
+
+def _budget_shown(standing: Standing, thresholds: Thresholds) -> dict[str, Any]:
+    purse = standing.purse
+    return {
+        "scope": purse.budget.scope.value,
+        "name": purse.name,
+        "window": purse.budget.window.value,
+        "time_zone": purse.budget.time_zone,
+        "begins_at": purse.begins_at if math.isfinite(purse.begins_at) else None,
+        "ends_at": purse.ends_at if math.isfinite(purse.ends_at) else None,
+        "cap_usd_micros": standing.cap_usd_micros,
+        "spent_usd_micros": standing.spent_usd_micros,
+        "held_usd_micros": standing.held_usd_micros,
+        "free_usd_micros": max(0, standing.cap_usd_micros - standing.used_usd_micros),
+        "mode": standing.mode(thresholds).value,
+    }
 
 
 def _shown(lease: Lease, call: OpenCall, utc: float) -> dict[str, Any]:

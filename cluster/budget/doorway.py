@@ -120,6 +120,7 @@ class Doorway:
         """Start those who wait, as far as they can be, in their order."""
         passed_over: set[Lane] = set()
         soon_s = math.inf
+        self._queue.pass_time(self._clock.utc())
         while not self._limits.draining and (ticket := self._queue.next(passed_over)) is not None:
             said = self._place(ticket.request)
             if isinstance(said, _Placed):
@@ -204,11 +205,12 @@ class Doorway:
             trunk=request.trunk,
             profile=profile.name,
             destination=terms.tariff.destination,
+            granted_at=self._clock.utc(),
         )
         self._limits.take(request)
         self._queue.started(request, self._clock.utc())
         self._served_at = len(self._book) + 1
-        call = OpenCall(request=request, terms=terms, started_at=self._clock.utc())
+        call = OpenCall(request=request, terms=terms, started_at=lease.granted_at)
         admitted = Admitted(call_id=request.call_id, lease_id=lease.lease_id, warm=loan.warm)
         return _Placed(self._book.grant(lease), call, admitted)
 

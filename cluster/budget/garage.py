@@ -59,6 +59,7 @@ class Garage:
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._tasks = TaskSet()
         self._next_check = 0.0
+        self._leaving: frozenset[str] = frozenset()
         self.failed_setups = 0
         self.lost_actors = 0
 
@@ -74,9 +75,18 @@ class Garage:
                 if slot.state is SlotState.PARKED:
                     self._tasks.spawn("check of a parked actor", self._check(slot))
 
-    def lend(self, profile: str) -> Loan | None:
-        """Take an actor for a call of that profile; None where every one is taken."""
-        loan = self._pool.lend(profile, self._now())
+    def leave(self, nodes: frozenset[str]) -> None:
+        """Have no actor on these nodes but those that are lent."""
+        self._leaving = nodes
+        self._pool.leave(nodes)
+
+    def slots(self) -> tuple[Slot, ...]:
+        """Every call actor there is."""
+        return self._pool.slots()
+
+    def lend(self, profile: str, avoid_node: str = "") -> Loan | None:
+        """Take an actor for a call of that profile, on any node but that one; None where every one is taken."""
+        loan = self._pool.lend(profile, self._now(), avoid_node=avoid_node)
         if loan is not None and loan.start:
             self._begin(StartActor(loan.slot))
         return loan
@@ -148,12 +158,12 @@ class Garage:
     async def _start(self, slot: str) -> None:
         try:
             async with asyncio.timeout(START_WITHIN_S):
-                self._actors[slot] = await self._source.create(slot)
-                await self._actors[slot].status()
+                self._actors[slot] = await self._source.create(slot, self._leaving)
+                status = await self._actors[slot].status()
         except (ActorLost, TimeoutError):
             self.drop(slot)
         else:
-            self._tell(slot, SlotEvent.STARTED)
+            self._tell(slot, SlotEvent.STARTED, node=status.node)
 
     async def _prepare(self, slot: str, profile: str) -> None:
         actor = self._actors[slot]
@@ -224,7 +234,14 @@ class Garage:
             parked = status.state == "parked"
             state = SlotState.LENT if serving else SlotState.PARKED if parked else SlotState.IDLE
             slot = Slot(
-                name, now - status.age_s, state, now, status.profile, now - status.parked_s, status.calls_served
+                name,
+                born_at=now - status.age_s,
+                state=state,
+                since=now,
+                node=status.node,
+                profile=status.profile,
+                session_at=now - status.parked_s,
+                calls=status.calls_served,
             )
         self._actors[name] = actor
         self._pool.adopt(slot)
@@ -237,7 +254,7 @@ class Garage:
         except TimeoutError:
             raise ActorLost(gone=False) from None
 
-    def _tell(self, slot: str, event: SlotEvent, **facts: float) -> None:
+    def _tell(self, slot: str, event: SlotEvent, **facts: Any) -> None:
         if slot in self._pool:
             self._pool.handle(slot, event, self._now(), **facts)
             self.tick()

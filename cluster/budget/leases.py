@@ -2,22 +2,22 @@
 
 Rules of this file:
 1. A lease's states and what moves it stand in `LEASE`; an event that is not there raises and changes nothing.
-2. Money belongs to the tenant and the day (UTC) on which the lease was granted, also when the call passes midnight.
-3. What a tenant has spent and reserved of a day never passes the day's budget through anything decided here. A holder
-   that spends more than it was told to is booked truthfully, and what it took is missing for the next call.
-4. Only the holder with the newest fencing token is listened to. `now` is monotonic seconds.
+2. A lease holds what its call has used, its next slice and a goodbye. The slice is held before it is spent; if it does
+   not fit, the call winds down, and what is held lasts to its end.
+3. Only the holder with the newest fencing token is listened to. `now` is monotonic seconds.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
-from cluster.budget.pricing import Bill, dearer
+from cluster.budget.budgets import Owner, Purse, Treasury
+from cluster.budget.pricing import Ahead, Bill, dearer
 from cluster.machine import Table, step
 from cluster.messages import Direction, Verdict
 
@@ -115,19 +115,30 @@ class Lease:
     bill: Bill = field(default_factory=Bill)
     """What its holder has used so far, as last heard."""
     entries: int = 1
-    """How many of the ledger are its own; the first is the reservation."""
+    """The number of its last one in the ledger; the first is the reservation."""
     expires_at: float = math.inf
     """When it runs out unless its holder renews, in monotonic seconds. Not before its admission is durable."""
     fencing_token: int = 1
     state: LeaseState = LeaseState.GRANTED
+    dialled: bool = False
+    """A phone may have rung: whoever takes the call over does not dial."""
     moved_at: tuple[float, ...] = ()
     """When it was given to other actors of late."""
     direction: Direction = Direction.OUTBOUND
     campaign: str = ""
     trunk: str = ""
     profile: str = ""
+    granted_at: float = 0.0
+    """UTC seconds."""
+    purses: tuple[Purse, ...] = field(default=(), repr=False)
+    """Those that pay for it."""
     destination: str = ""
     """The prefix that the price of its phone leg goes by."""
+
+    @property
+    def owner(self) -> Owner:
+        """Whose budgets pay for it."""
+        return Owner(tenant=self.tenant, campaign=self.campaign, profile=self.profile, at=self.granted_at)
 
     @property
     def cost_usd_micros(self) -> int:
@@ -154,19 +165,20 @@ class Renewed:
     """As it stands now; None where the verdict is void."""
     more_usd_micros: int = 0
     """How much more was reserved, which has to be durable before the holder learns of it."""
+    binding: bool = False
+    """More money is held, or a phone will ring: that has to be durable before the holder learns of it."""
 
 
 class LeaseBook:
-    """Every open lease, and what each tenant has spent and reserved on each day."""
+    """Every open lease, and the money that is held for it."""
 
-    def __init__(self, *, ttl_s: float, start_within_s: float) -> None:
+    def __init__(self, treasury: Treasury, *, ttl_s: float, start_within_s: float) -> None:
         """`start_within_s` is how long an actor may take to begin the call; `ttl_s` how long it may then be silent."""
+        self.treasury = treasury
         self._ttl_s = ttl_s
         self._start_within_s = start_within_s
         self._open: dict[str, Lease] = {}
         self._by_call: dict[str, str] = {}
-        self._spent: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self._reserved: defaultdict[tuple[str, str], int] = defaultdict(int)
         self.counts: Counter[Group] = Counter()
         """How many open leases each group has."""
 
@@ -185,22 +197,9 @@ class LeaseBook:
         """The open lease of a call."""
         return self._open.get(self._by_call.get(call_id, ""))
 
-    def money(self, tenant: str, day: str) -> tuple[int, int]:
-        """What the tenant has spent and reserved of that day, in micro-dollars."""
-        return self._spent.get((tenant, day), 0), self._reserved.get((tenant, day), 0)
-
-    def tenants(self, day: str) -> dict[str, tuple[int, int]]:
-        """The same of everybody who spent or reserved anything."""
-        known = {tenant for tenant, of_day in (*self._spent, *self._reserved) if of_day == day}
-        return {tenant: self.money(tenant, day) for tenant in sorted(known)}
-
-    def load_spent(self, tenant: str, day: str, spent_usd_micros: int) -> None:
-        """Take over what was spent before this book was opened."""
-        self._spent[tenant, day] = spent_usd_micros
-
     def grant(self, lease: Lease) -> Lease:
         """Open a lease that admission said yes to, or take over one of an earlier book."""
-        return self._put(lease)
+        return self._put(replace(lease, purses=self.treasury.purses(lease.owner)))
 
     def launch(self, lease_id: str, now: float) -> Lease:
         """From here on the actor has `start_within_s` to begin the call."""
@@ -235,12 +234,13 @@ class LeaseBook:
         fencing_token: int,
         *,
         bill: Bill,
-        wind_down_usd_micros: int,
-        daily_budget_usd_micros: int,
+        ahead: Ahead,
         now: float,
+        dialled: bool = False,
     ) -> Renewed:
-        """Note the cost so far and go on, if what is held still covers a goodbye or can be raised to.
+        """Note the bill so far, and go on if what is held lasts until the next renewal and a goodbye, or can be raised.
 
+        `dialled` says that the holder dials as soon as it has the answer, or has done so.
         Void for a stale token, and for a lease that has ended.
         """
         lease = self._open.get(lease_id)
@@ -248,11 +248,13 @@ class LeaseBook:
             return Renewed(Verdict.VOID)
         bill = dearer(lease.bill, bill)
         cost = bill.usd_micros
-        need = cost + wind_down_usd_micros
+        ending = lease.state is LeaseState.WINDING_DOWN
+        need, wanted = (ahead.goodbye, ahead.goodbye) if ending else (ahead.soon, ahead.slice)
         reserved = max(lease.reserved_usd_micros, cost)
-        if need > reserved:
-            reserved += self._more(lease, reserved, need + wind_down_usd_micros, daily_budget_usd_micros)
-        going_on = need <= reserved and lease.state is not LeaseState.WINDING_DOWN
+        if cost + need > reserved:
+            more = min(cost + wanted - reserved, self._room(lease, reserved))
+            reserved += more if cost + need <= reserved + more else 0
+        going_on = cost + need <= reserved and not ending
         moved = self._moved(lease_id, LeaseEvent.RENEW if going_on else LeaseEvent.WIND_DOWN)
         more = reserved - lease.reserved_usd_micros
         changed = replace(
@@ -261,9 +263,11 @@ class LeaseBook:
             reserved_usd_micros=reserved,
             entries=lease.entries + (more > 0),
             expires_at=now + self._ttl_s,
+            dialled=lease.dialled or dialled,
         )
         self._put(changed)
-        return Renewed(Verdict.CONTINUE if going_on else Verdict.WIND_DOWN, changed, more)
+        verdict = self._verdict(changed) if going_on else Verdict.WIND_DOWN
+        return Renewed(verdict, changed, more, binding=more > 0 or changed.dialled > lease.dialled)
 
     def end(self, lease_id: str) -> Lease:
         """The call is over: nothing renews the lease or lets it run out while its end is written."""
@@ -274,7 +278,7 @@ class LeaseBook:
         lease = self._moved(lease_id, LeaseEvent.SETTLE)
         bill = dearer(lease.bill, bill)
         self._close(lease_id)
-        self._spent[lease.tenant, lease.day] += bill.usd_micros
+        self.treasury.spend(lease.purses, bill.usd_micros)
         return replace(lease, bill=bill, reserved_usd_micros=0)
 
     def release(self, lease_id: str) -> Lease:
@@ -288,17 +292,17 @@ class LeaseBook:
         late = [x for x in self._open.values() if x.expires_at <= now and x.state is not LeaseState.ENDING]
         return [self.end(lease.lease_id) for lease in late]
 
-    def forget_before(self, day: str) -> None:
-        """Drop what was spent on earlier days, once no lease of theirs is open."""
-        for key in {key for key in (*self._spent, *self._reserved) if key[1] < day and not self._reserved.get(key)}:
-            self._spent.pop(key, None)
-            self._reserved.pop(key, None)
+    def is_concise(self, lease: Lease) -> bool:
+        """Whether a budget that pays for it runs low."""
+        return self.treasury.is_concise(lease.purses)
 
-    def _more(self, lease: Lease, reserved: int, wanted: int, daily_budget: int) -> int:
-        """How much of `wanted` beyond `reserved` the call's own limit and the tenant's day have left."""
-        spent, held = self.money(lease.tenant, lease.day)
-        left_today = daily_budget - spent - (held - lease.reserved_usd_micros + reserved)
-        return max(0, min(wanted - reserved, lease.max_cost_usd_micros - reserved, left_today))
+    def _verdict(self, lease: Lease) -> Verdict:
+        return Verdict.CONCISE if self.is_concise(lease) else Verdict.CONTINUE
+
+    def _room(self, lease: Lease, reserved: int) -> int:
+        """How much the call's own limit and its budgets allow beyond `reserved`; may be below nothing."""
+        left = self.treasury.room_usd_micros(lease.purses) - (reserved - lease.reserved_usd_micros)
+        return min(lease.max_cost_usd_micros - reserved, left)
 
     def _moved(self, lease_id: str, event: LeaseEvent) -> Lease:
         lease = self._open.get(lease_id)
@@ -308,9 +312,8 @@ class LeaseBook:
 
     def _put(self, lease: Lease) -> Lease:
         before = self._open.get(lease.lease_id)
-        self._reserved[lease.tenant, lease.day] += lease.reserved_usd_micros - (
-            before.reserved_usd_micros if before else 0
-        )
+        more = lease.reserved_usd_micros - (before.reserved_usd_micros if before else 0)
+        self.treasury.hold(lease.purses, more)
         if before is None:
             self.counts.update(lease.groups())
         self._open[lease.lease_id] = lease
@@ -321,7 +324,7 @@ class LeaseBook:
         lease = self._open.pop(lease_id)
         del self._by_call[lease.call_id]
         self.counts.subtract(lease.groups())
-        self._reserved[lease.tenant, lease.day] -= lease.reserved_usd_micros
+        self.treasury.hold(lease.purses, -lease.reserved_usd_micros)
 
 
 def may_move(lease: Lease, now: float) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cluster import outcome as o
 from cluster.budget.admission import Ceiling, Load
+from cluster.budget.budgets import Owner
 from cluster.budget.policy import Policy
 from cluster.budget.rate import Rate
 from cluster.messages import CallRequest, Direction
@@ -68,19 +68,17 @@ class Limits:
     def load(self, request: CallRequest, profile: Profile) -> Load:
         """How things stand for a routed request."""
         outbound = request.direction is Direction.OUTBOUND
-        utc = datetime.fromtimestamp(self._clock.utc(), UTC)
-        spent, reserved = self._book.money(request.tenant, str(utc.date()))
-        midnight = datetime.combine(utc.date() + timedelta(days=1), datetime.min.time(), UTC)
+        utc, treasury = self._clock.utc(), self._book.treasury
+        owner = Owner(tenant=request.tenant, campaign=request.campaign, profile=profile.name, at=utc)
         rate = self._rates.get(request.trunk) if outbound else None
         return Load(
             draining=self.draining,
             blocked=self.policy.blocks(request.to if outbound else request.from_),
             opens_in_s=self._opens_in_s(request) if outbound else 0.0,
             ceilings=tuple(self._ceilings(request, profile)),
-            spent_usd_micros=spent,
-            reserved_usd_micros=reserved,
-            daily_budget_usd_micros=self._rules.daily_budget_usd_micros,
-            until_tomorrow_s=(midnight - utc).total_seconds(),
+            budgets=treasury.standings(treasury.purses(owner)),
+            at=utc,
+            priority_at=self._rules.thresholds.priority_at,
             trunk_wait_s=rate.wait_s(self._clock.now()) if rate else 0.0,
             # A caller who is there is not sent away: a fallback may serve, and a recorded sentence beats a tone.
             live_wait_s=self._providers.wait_s(profile.model) if outbound else 0.0,

@@ -7,12 +7,15 @@ effect, with the file and the line.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from cluster.budget.budgets import EVERYONE, Budget, Scope, Window
 from cluster.errors import PolicyError
 from cluster.marked_yaml import MarkedFile, Part
 from cluster.telephony.hours import checked_hours
@@ -25,6 +28,14 @@ def _quoted(value: Any) -> Any:
     if isinstance(value, int):
         raise ValueError("should be a text; put quotes around it, or YAML reads the number as an amount")  # noqa: TRY004 what pydantic wants
     return value
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("there is no such time zone; name one as in Europe/Berlin") from None
+    return name
 
 
 Name = Annotated[str, Field(min_length=1, max_length=64)]
@@ -83,6 +94,33 @@ class QueuePolicy(Part):
     """Seconds of waiting that weigh as much as one step of priority, so that nobody waits for ever."""
 
 
+class BudgetPolicy(Part):
+    """A hard cap on what one tenant, campaign or profile spends; `*` for each of them by itself."""
+
+    tenant: Name | None = None
+    campaign: Name | None = None
+    profile: Name | None = None
+    per: Window = Window.TOTAL
+    cap_usd: Annotated[Decimal, Field(ge=0, le=1_000_000_000, decimal_places=6)]
+    time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    """Whose midnights begin the days and months, such as Europe/Berlin."""
+
+    @model_validator(mode="after")
+    def _one_scope(self) -> Self:
+        if len(self._named()) != 1:
+            raise ValueError("name exactly one of tenant, campaign and profile")
+        return self
+
+    def budget(self) -> Budget:
+        """As budgets are kept."""
+        ((scope, name),) = self._named().items()
+        cap = int(self.cap_usd * 1_000_000)
+        return Budget(scope=scope, name=name, window=self.per, cap_usd_micros=cap, time_zone=self.time_zone)
+
+    def _named(self) -> dict[Scope, str]:
+        return {scope: name for scope in Scope if (name := getattr(self, scope.value)) is not None}
+
+
 class Policy(Part):
     """The whole file."""
 
@@ -100,6 +138,14 @@ class Policy(Part):
     inbound_reserve: Count = 0
     """Slots that outbound calls leave free for inbound ones."""
     queue: QueuePolicy = QueuePolicy()
+    budgets: tuple[BudgetPolicy, ...] = ()
+
+    def caps(self, daily_usd_micros: int) -> tuple[Budget, ...]:
+        """Every budget; tenants without a daily one have `daily_usd_micros` per UTC day."""
+        daily = Budget(scope=Scope.TENANT, name=EVERYONE, window=Window.DAY, cap_usd_micros=daily_usd_micros)
+        own = tuple(entry.budget() for entry in self.budgets)
+        has_default = any((one.scope, one.name, one.window) == (daily.scope, daily.name, daily.window) for one in own)
+        return own if has_default else (*own, daily)
 
     def tenant(self, name: str) -> TenantPolicy:
         """A tenant's part."""
@@ -152,7 +198,7 @@ NO_POLICY: Final = Policy()
 def load_policy(path: Path) -> Policy:
     """Read and validate a policy file. Raises `PolicyError`, one line for each problem: `file:line: field: what`."""
     file = MarkedFile(path, Policy, PolicyError)
-    file.refuse(_twice(file.content))
+    file.refuse((*_twice(file.content), *_budgets_twice(file.content)))
     return file.content
 
 
@@ -165,6 +211,14 @@ def _twice(policy: Policy) -> Iterator[tuple[tuple[str | int, ...], str]]:
                 if value in owner:
                     yield ("trunks", name, field, place), f"stands at {owner[value]} too; a call goes by one trunk"
                 owner.setdefault(value, name)
+
+
+def _budgets_twice(policy: Policy) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    budgets = [entry.budget() for entry in policy.budgets]
+    keys = [(budget.scope, budget.name, budget.window) for budget in budgets]
+    for place, (scope, name, window) in enumerate(keys):
+        if (scope, name, window) in keys[:place]:
+            yield ("budgets", place), f"the {scope} {name} has a budget of this kind already: {window}"
 
 
 def _beginnings(number: str) -> Iterator[str]:

@@ -143,6 +143,8 @@ class Slot:
     calls: int = 0
     first_mb: float | None = None
     memory_mb: float = 0.0
+    node: str = ""
+    """That it runs on; empty until its process is up, or where that is not known."""
 
 
 @dataclass(slots=True)
@@ -166,6 +168,7 @@ class Pool:
         self._start_backoff = _Backoff()
         self._session_backoff = {profile: _Backoff() for profile in rules.baseline}
         self._next_birth = float("-inf")
+        self._leaving: frozenset[str] = frozenset()
 
     def __contains__(self, slot: str) -> bool:
         return slot in self._slots
@@ -178,9 +181,18 @@ class Pool:
         """Take over an actor of an earlier pool as it is."""
         self._slots[slot.name] = slot
 
-    def lend(self, profile: str, now: float) -> Loan | None:
-        """Give the best actor there is to a call: the freshest parked one, else the one that will be ready soonest."""
-        waiting = [slot for slot in self._slots.values() if slot.state in _READINESS]
+    def leave(self, nodes: frozenset[str]) -> None:
+        """No actor of these nodes is lent any more; those that wait there are retired, and others wait elsewhere."""
+        self._leaving = nodes
+
+    def lend(self, profile: str, now: float, *, avoid_node: str = "") -> Loan | None:
+        """Give the best actor there is to a call: the freshest parked one, else the one that will be ready soonest.
+
+        None on `avoid_node` is given, where another one of the call's processes may be lost with its node.
+        """
+        avoided = self._leaving | {avoid_node} - {""}
+        elsewhere = (slot for slot in self._slots.values() if slot.node not in avoided)
+        waiting = [slot for slot in elsewhere if slot.state in _READINESS]
         if not waiting and len(self._slots) >= self._rules.max_actors:
             return None
         best = min(waiting, key=lambda slot: _rank(slot, profile)) if waiting else self._new(now)
@@ -188,10 +200,11 @@ class Pool:
         self._move(best, SlotEvent.LEND, now)
         return Loan(best.name, warm=warm, start=not waiting)
 
-    def handle(self, name: str, event: SlotEvent, now: float, *, session_age_s: float = 0.0) -> None:
+    def handle(self, name: str, event: SlotEvent, now: float, *, session_age_s: float = 0.0, node: str = "") -> None:
         """Something happened to an actor. Raises `IllegalTransition` for what its state does not have.
 
-        `session_age_s` comes with `PREPARED`, since an actor keeps a session that is still young and untouched.
+        `session_age_s` comes with `PREPARED`, since an actor keeps a session that is still young and untouched, and
+        `node`, where it runs, with `STARTED`.
         """
         slot = self._slots[name]
         before = slot.state
@@ -203,6 +216,7 @@ class Pool:
             case SlotEvent.NOT_PREPARED:
                 self._session_backoff[slot.profile].failed(now, self._rules)
             case SlotEvent.STARTED:
+                slot.node = node
                 self._start_backoff = _Backoff()
             case SlotEvent.RETURN:
                 slot.calls += 1
@@ -233,8 +247,9 @@ class Pool:
         spare = len(idle) - self._needed()
         unused = [s for s in idle if now - s.since >= self._rules.idle_kept_s][: max(0, spare)]
         gone = [s for s in idle if s in unused or self._worn(s, now)]
+        gone += [s for s in self._in(SlotState.IDLE, SlotState.PARKED) if s.node in self._leaving and s not in gone]
         if not self._in(SlotState.STARTING):
-            gone += [s for s in self._in(SlotState.PARKED) if self._worn(s, now)][:1]
+            gone += [s for s in self._in(SlotState.PARKED) if self._worn(s, now) and s not in gone][:1]
         for slot in gone:
             self._move(slot, SlotEvent.RETIRE, now)
         return [Retire(slot.name) for slot in gone]
@@ -290,8 +305,8 @@ class Pool:
             or grown_mb > rules.actor_max_growth_mb
         )
 
-    def _in(self, state: SlotState) -> list[Slot]:
-        return [slot for slot in self._slots.values() if slot.state is state]
+    def _in(self, *states: SlotState) -> list[Slot]:
+        return [slot for slot in self._slots.values() if slot.state in states]
 
     def _new(self, now: float) -> Slot:
         name = next(self._names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
+from cluster.budget.fleet import Fleet
 from cluster.messages import ActorStatus, Assignment, CallRecord, CallRequest, Prepared
 
 
@@ -44,14 +45,34 @@ class CallActorPort(Protocol):
 class CallActors(Protocol):
     """Where call actors come from and go to."""
 
-    async def create(self, slot: str) -> CallActorPort:
-        """Begin to start a call actor of that name; its first answer comes when its process is up."""
+    async def create(self, slot: str, avoid: frozenset[str]) -> CallActorPort:
+        """Begin to start a call actor of that name on none of the nodes `avoid`.
+
+        Its first answer comes when its process is up.
+        """
 
     async def find(self) -> Mapping[str, CallActorPort]:
         """Every call actor that lives, by slot."""
 
     async def kill(self, actor: CallActorPort) -> None:
         """End its process at once."""
+
+
+class Nodes(Protocol):
+    """The cluster's call nodes. Every method raises `NodesUnknown` while the cluster can't be asked."""
+
+    async def fleet(self) -> Fleet:
+        """Those there are."""
+
+    async def request(self, slots: int) -> None:
+        """How many call slots there should be in all. This is the cluster's only writer of it: the last one counts."""
+
+    async def drain(self, node: str) -> bool:
+        """Have a node end with its last actor. `node` is its id, its host's name or its address; False: not there."""
+
+
+class NodesUnknown(Exception):
+    """The cluster did not say; it can be asked again."""
 
 
 class History(Protocol):

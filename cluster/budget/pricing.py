@@ -28,6 +28,8 @@ TURN_S = 20
 """A turn of phone talk as in the reference's cost table: 2 s of it are pauses."""
 TRANSCRIPT_TOKENS_PER_TURN = -(-175 * (CALLER_S_PER_TURN + AGENT_S_PER_TURN) // 60)
 """About 175 tokens in a minute of speech."""
+SLICE_S = 15.0
+"""How much talk is paid ahead."""
 GOODBYE_S = 2 * TURN_S
 """The turn in progress, and the goodbye."""
 
@@ -114,6 +116,18 @@ class Talk:
     """… to so many."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ahead:
+    """What a running call has to hold beyond its bill; each includes the one before."""
+
+    goodbye: int
+    """To end well."""
+    soon: int
+    """To go on for as long as it may without being heard of, and to end well then."""
+    slice: int
+    """To go on for `SLICE_S`, and to end well then."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bill:
     """What a call has used, and what that costs."""
@@ -172,16 +186,20 @@ def estimate_usd_micros(duration_s: float, talk: Talk, tariff: Tariff) -> int:
     return _talk_usd_micros(duration_s, talk, tariff.dearest()) + by_time
 
 
-def wind_down_usd_micros(talk_s: float, talk: Talk, tariff: Tariff) -> int:
-    """What two more turns cost after so many seconds of talk: the one in progress, and the goodbye."""
-    heard = int(talk_s) * AUDIO_TOKENS_PER_S
+def ahead_usd_micros(talk_s: float, seconds: float, talk: Talk, tariff: Tariff) -> int:
+    """What so many seconds more cost after so many seconds of talk, and after them a goodbye.
+
+    The goodbye is two turns: the one that is in progress, and the last one.
+    """
+    heard = int(talk_s + seconds) * AUDIO_TOKENS_PER_S
     # Where in its cycle the window stands is not known, so it counts as full.
     conversation = min(heard, talk.trigger_tokens) + (CALLER_S_PER_TURN + AGENT_S_PER_TURN) * AUDIO_TOKENS_PER_S
-    by_time = sum(_ahead(price, talk_s, GOODBYE_S) for price in (tariff.trunk, tariff.livekit))
-    return 2 * _turn(conversation, talk, tariff.dearest()) + by_time
+    turns_ms, turn_ms = round((GOODBYE_S + seconds) * 1000), TURN_S * 1000
+    by_time = sum(_begun(price, talk_s, GOODBYE_S + seconds) for price in (tariff.trunk, tariff.livekit))
+    return -(-_turn(conversation, talk, tariff.dearest()) * turns_ms // turn_ms) + by_time
 
 
-def _ahead(price: PerMinute, after_s: float, seconds: float) -> int:
+def _begun(price: PerMinute, after_s: float, seconds: float) -> int:
     """The increments that will begin. The room is some seconds older than the talk: one more may."""
     return price.charge(after_s + seconds + price.increment_s) - price.charge(after_s)
 

@@ -2,9 +2,9 @@
 
 Rules of this file:
 1. A caller who rings is tried before anybody is dialled, in the order of arrival.
-2. Of several tenants the one is next that holds the fewest slots for its weight, and among equals the one that was
-   served least for its weight since it came. So each has its share of the slots at any moment, however many calls of
-   others wait and however long they last.
+2. Of several tenants the one is next that holds the fewest slots for its weight, and among equals the one that has had
+   the fewest slot-seconds for its weight of late. So each has its share of the slots at any moment, however many
+   calls of others wait and however long they last.
 3. Of one tenant's calls the one with the highest priority is next; having waited for `ageing_s` weighs as much as one
    step of priority, so that nobody waits for ever.
 4. What waits for something of its own (its campaign, its trunk) keeps nobody else waiting: each has a lane.
@@ -14,8 +14,9 @@ Times are UTC seconds, since the queue outlives its process.
 from __future__ import annotations
 
 import heapq
+import math
 from bisect import bisect_left, insort
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -25,6 +26,8 @@ from cluster.outcome import Outcome
 
 FIRST_GUESS_S: Final = 5.0
 """Between two calls that could start, before any has."""
+MEMORY_S: Final = 15.0
+"""What a tenant has had fades with this time constant: each is to have its share in any minute, not over the day."""
 SMOOTHING: Final = 0.1
 """Of each new gap between two starts; the estimate follows the last twenty or so."""
 
@@ -74,8 +77,9 @@ class Queue:
         self._keys: dict[str, float] = {}
         self._expiring: list[tuple[float, int, str]] = []
         self._counts: Counter[tuple[Direction, str]] = Counter()
-        self._served: defaultdict[str, float] = defaultdict(float)
-        self._virtual_time = 0.0
+        self._had: dict[str, float] = {}
+        """Slot-seconds for its weight, of every tenant whose calls wait or run."""
+        self._noted_at: float | None = None
         self._last_start: float | None = None
         self._gap_s = FIRST_GUESS_S
 
@@ -108,9 +112,9 @@ class Queue:
     def put(self, ticket: Ticket, ageing_s: float) -> None:
         """Let it wait; one that was taken out stands again where it stood."""
         request, lane = ticket.request, ticket.lane
-        if not self._counts[lane.direction, lane.tenant]:
+        if lane.tenant not in self._had:
             # Who was away has no claim to what others were given meanwhile.
-            self._served[lane.tenant] = max(self._served[lane.tenant], self._virtual_time)
+            self._had[lane.tenant] = min(self._had.values(), default=0.0)
         key = ticket.asked_at - request.priority * ageing_s
         insort(self._lanes.setdefault(lane, []), (key, ticket.number, ticket))
         self._keys[request.call_id] = key
@@ -137,12 +141,21 @@ class Queue:
         heads = [entries[0] for lane, entries in self._lanes.items() if lane not in passed_over]
         return min(heads, key=self._turn)[2] if heads else None
 
+    def pass_time(self, now: float) -> None:
+        """Note what each tenant has had since the last time; to be called before anybody is served."""
+        elapsed_s = 0.0 if self._noted_at is None else max(0.0, now - self._noted_at)
+        self._noted_at = now
+        kept = math.exp(-elapsed_s / MEMORY_S)
+        for tenant in tuple(self._had):
+            held = self._held(tenant)
+            self._had[tenant] = self._had[tenant] * kept + held / self._weight(tenant) * elapsed_s
+            if not held and not self._counts[Direction.OUTBOUND, tenant]:
+                del self._had[tenant]
+
     def started(self, request: CallRequest, now: float) -> None:
         """A call has started, from the queue or at once."""
         if request.direction is Direction.INBOUND:
             return
-        self._virtual_time = self._served[request.tenant]
-        self._served[request.tenant] += 1 / self._weight(request.tenant)
         if self._last_start is not None and self.count(Direction.OUTBOUND):
             self._gap_s += SMOOTHING * (now - self._last_start - self._gap_s)
         self._last_start = now
@@ -176,4 +189,4 @@ class Queue:
         if ticket.request.direction is Direction.INBOUND:
             return False, 0.0, 0.0, key, number
         weight = self._weight(tenant)
-        return True, self._held(tenant) / weight, self._served[tenant], key, number
+        return True, self._held(tenant) / weight, self._had.get(tenant, 0.0), key, number

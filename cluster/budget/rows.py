@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Engine, bindparam, delete, func, insert, select, update
 
 from cluster.budget import ledger
+from cluster.budget.budgets import EVERYONE, Purse
 from cluster.budget.calls import (
     metered_from_json,
     metered_to_json,
@@ -57,8 +59,6 @@ class Stored:
     """Everything an earlier process left."""
 
     open: tuple[OpenRow, ...]
-    spent_usd_micros: Mapping[tuple[str, str], int]
-    """By tenant and day."""
     answers: Mapping[tuple[str, str], Answer]
     """By tenant and request id."""
     undelivered: Mapping[str, CallRecord]
@@ -92,12 +92,12 @@ def admitted(lease: Lease, request: CallRequest, answer: Answer) -> Iterator[Wri
             "profile": lease.profile,
             "trunk": lease.trunk,
             "destination": lease.destination,
-            "granted_at": answer.at,
+            "granted_at": lease.granted_at,
             "request": request_to_json(request),
             **_moving(lease),
         },
     )
-    yield from _entered(ledger.reserved(lease), answer.at)
+    yield from _entered(ledger.reserved(lease), lease.granted_at)
 
 
 def changed(lease: Lease) -> Write:
@@ -140,25 +140,35 @@ def forgotten(before: float) -> Write:
     return _FORGET, {"before": before}
 
 
-def load(engine: Engine, day: str, answers_since: float) -> Stored:
-    """Read what is open, what `day` and the open leases' days have cost, and the answers since then (UTC seconds)."""
+def load(engine: Engine, answers_since: float) -> Stored:
+    """Read what is open, and the answers since then (UTC seconds)."""
     with engine.connect() as connection:
         open_rows = connection.execute(select(leases).where(leases.c.ended_at.is_(None)).order_by(leases.c.granted_at))
         found = tuple(_open_row(row) for row in open_rows.mappings())
-        days = {day} | {row.lease.day for row in found}
-        spent = (
-            select(leases.c.tenant, leases.c.day, func.sum(leases.c.cost_usd_micros))
-            .where(leases.c.day.in_(days), leases.c.ended_at.is_not(None))
-            .group_by(leases.c.tenant, leases.c.day)
-        )
         recent = select(requests).where(requests.c.admitted_at >= answers_since)
         pending = select(leases.c.lease_id, leases.c.record).where(leases.c.record.is_not(None))
         return Stored(
             open=found,
-            spent_usd_micros={(tenant, of_day): int(cost) for tenant, of_day, cost in connection.execute(spent)},
             answers={(row.tenant, row.request_id): _answer(row) for row in connection.execute(recent)},
             undelivered={lease_id: record_from_json(record) for lease_id, record in connection.execute(pending)},
         )
+
+
+def spent(engine: Engine, windows: Iterable[Purse]) -> dict[Purse, int]:
+    """What the calls have cost that were admitted in those windows and have ended, by everybody's own purse."""
+    found: dict[Purse, int] = {}
+    with engine.connect() as connection:
+        for window in windows:
+            name = leases.c[window.budget.scope.value]
+            query = (
+                select(name, func.sum(leases.c.cost_usd_micros)).where(leases.c.ended_at.is_not(None)).group_by(name)
+            )
+            if math.isfinite(window.begins_at):
+                query = query.where(leases.c.granted_at >= window.begins_at, leases.c.granted_at < window.ends_at)
+            if window.name != EVERYONE:
+                query = query.where(name == window.name)
+            found |= {replace(window, name=of): int(cost) for of, cost in connection.execute(query)}
+    return found
 
 
 def _moving(lease: Lease) -> dict[str, Any]:
@@ -172,6 +182,7 @@ def _moving(lease: Lease) -> dict[str, Any]:
         "charges_usd_micros": dict(lease.bill.charges),
         "metered": metered_to_json(lease.bill.metered),
         "entries": lease.entries,
+        "dialled": lease.dialled,
     }
 
 
@@ -189,11 +200,13 @@ def _open_row(row: Mapping[Any, Any]) -> OpenRow:
         entries=row["entries"],
         fencing_token=row["fencing_token"],
         state=state,
+        dialled=row["dialled"],
         direction=request.direction,
         campaign=row["campaign"],
         profile=row["profile"],
         trunk=row["trunk"],
         destination=row["destination"],
+        granted_at=row["granted_at"],
     )
     return OpenRow(lease, request, row["granted_at"])
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cluster.budget.breaker import BreakerRules
+from cluster.budget.budgets import Thresholds
 from cluster.budget.pool import PoolRules
 from cluster.budget.prices import Prices, load_prices
 from cluster.errors import SettingsError
@@ -22,7 +23,7 @@ class DeskRules:
 
     max_calls: int
     daily_budget_usd_micros: int
-    """Per tenant and day (UTC)."""
+    """Per day (UTC), of tenants for which the policy has no daily budget."""
     prices: Prices
     renew_every_s: float
     lease_ttl_s: float
@@ -31,6 +32,7 @@ class DeskRules:
     pool: PoolRules
     outbound_trunk: str = ""
     """LiveKit's id of the trunk that dials where the policy names none."""
+    thresholds: Thresholds = field(default_factory=Thresholds)
     breaker: BreakerRules = field(default_factory=BreakerRules)
 
 
@@ -49,6 +51,7 @@ def desk_rules(settings: Settings, profiles: Mapping[str, Profile]) -> DeskRules
     return DeskRules(
         max_calls=pool.max_calls,
         daily_budget_usd_micros=settings.budget.daily_usd_micros,
+        thresholds=Thresholds(concise_at=settings.budget.concise_at, priority_at=settings.budget.priority_at),
         prices=load_prices(settings.budget.prices_file),
         renew_every_s=pool.renew_every_s,
         lease_ttl_s=pool.lease_ttl_s,

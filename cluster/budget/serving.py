@@ -4,7 +4,8 @@ Rules of this file:
 1. A call ends once. Whoever moves its lease to `ENDING` writes the end; everybody else finds it moved and does nothing.
 2. The end is durable before its money and its actor are free again, and before the history is told; the history is told
    again and again until it has it, also by the next process.
-3. A process that certainly ended ends its call at once. Silence alone does not: the lease decides.
+3. A call outlives its actor: when that ended, or is silent and does not answer, another one goes on with the call under
+   a newer fencing token. Should the old one live on, LiveKit puts it out of the room, and nothing that it says counts.
 """
 
 from __future__ import annotations
@@ -24,20 +25,23 @@ from cluster.budget import rows
 from cluster.budget.calls import OpenCall
 from cluster.budget.garage import ANSWER_WITHIN_S, Garage
 from cluster.budget.journal import Journal, JournalError
-from cluster.budget.leases import Lease, LeaseBook, LeaseState
+from cluster.budget.leases import Lease, LeaseBook, LeaseState, may_move
+from cluster.budget.pool import Loan
 from cluster.budget.ports import ActorLost, CallActorPort, CloseRoom, History
 from cluster.budget.pricing import Bill, dearer
 from cluster.budget.providers import Providers
-from cluster.messages import Assignment, CallRecord
+from cluster.budget.vigil import Vigil
+from cluster.messages import Assignment, CallRecord, Renewal
 from cluster.metrics import Tally
 from cluster.tasks import TaskSet
 
 log = logging.getLogger(__name__)
 
-START_TRIES: Final = 3
-"""A parked actor may have died unnoticed; two in a row are no accident."""
 START_WITHIN_S: Final = 15.0
 """Starting a call takes milliseconds, the first one of a process on a busy machine seconds."""
+ASK_WITHIN_S: Final = 1.0
+"""A process that lives answers within milliseconds, on a busy machine within a fraction of this."""
+BORROW_WITHIN_S: Final = 10.0
 RETRY_S: Final = 0.5
 RETRY_MAX_S: Final = 10.0
 ROOM_TRIES: Final = 5
@@ -92,6 +96,12 @@ class Serving:
         """Calls that ended, by outcome."""
         self.tally = Tally()
         """What they measured."""
+        self.takeovers: Counter[str] = Counter()
+        """Calls that went on in another process, warm or cold."""
+        self._vigil = Vigil(renew_every_s)
+        self._waiting: dict[str, asyncio.Future[CallRecord]] = {}
+        self._suspects: set[tuple[str, int]] = set()
+        """Leases with the fencing tokens of holders that are as good as dead."""
 
     def call(self, lease_id: str) -> OpenCall | None:
         """The open call of a lease."""
@@ -104,11 +114,11 @@ class Serving:
         self._tasks.spawn("a call", self._serve(lease.lease_id))
 
     def resume(self, lease: Lease, call: OpenCall) -> None:
-        """Take over a call that an earlier process began; one without an actor runs out with its lease."""
+        """Take over a call that an earlier process began; one without an actor gets another."""
         self._calls[lease.lease_id] = call
         if lease.slot:
             self._book.started(lease.lease_id, self._clock.now())
-            self._tasks.spawn("a call", self._reattach(lease))
+        self._tasks.spawn("a call", self._serve(lease.lease_id, begun=True))
 
     async def hang_up(self, call_id: str) -> bool:
         """End a call at the API's wish; False where there is none. One that has not begun ends when it has."""
@@ -130,8 +140,17 @@ class Serving:
         """Tell the history of an ending until it knows."""
         self._tasks.spawn("delivery of a record", self._deliver(lease_id, record))
 
-    def expire(self) -> None:
-        """End the calls whose holders were silent for too long; should one live on, its process is ended."""
+    def renewed(self, renewal: Renewal) -> None:
+        """A call was heard of by its holder."""
+        call = self._calls[renewal.lease_id]
+        call.renewal, call.renewed_at = renewal, self._clock.utc()
+        self._vigil.heard(renewal.lease_id, self._clock.now())
+
+    def tick(self) -> None:
+        """Look after those who were silent for too long: ask, and end what nobody could take over in time."""
+        for lease_id in self._vigil.silent(self._clock.now()):
+            if (lease := self._book.get(lease_id)) is not None:
+                self._tasks.spawn("a question", self._ask(lease))
         for lease in self._book.expire(self._clock.now()):
             log.warning("lease %s ran out without a sign of life from %s", lease.lease_id, lease.slot)
             self._bury(lease)
@@ -140,27 +159,37 @@ class Serving:
         """Stop watching; the calls go on."""
         await self._tasks.close()
 
-    async def _serve(self, lease_id: str) -> None:
-        """Start the call. As long as nobody has, another actor can be tried."""
-        for tries_left in reversed(range(START_TRIES)):
-            lease = self._book.get(lease_id)
-            if lease is None or lease.state is LeaseState.ENDING:
-                return
-            try:
-                actor = await self._garage.actor(lease.slot)
-                async with asyncio.timeout(START_WITHIN_S):
-                    await actor.start(self._assignment(lease))
-            except (ActorLost, TimeoutError):
-                if not tries_left or not await self._pass_on(lease):
-                    break
-            else:
-                if self._is_current(lease):
-                    self._book.started(lease_id, self._clock.now())
-                    if self._calls[lease_id].hangup_asked:
-                        await self._tell_to_hang_up(lease)
-                await self._wait_for(lease, actor)
-                return
-        self._end_lost(lease_id)
+    async def _serve(self, lease_id: str, *, begun: bool = False) -> None:
+        """From one actor to the next, until the call has ended; `begun`: the first one has it already."""
+        while (lease := self._book.get(lease_id)) is not None and lease.state is not LeaseState.ENDING:
+            actor = await (self._attach(lease) if begun else self._start(lease))
+            begun = False
+            if actor is not None:
+                await self._watch(lease, actor)
+            if self._is_current(lease) and not await self._pass_on(lease):
+                self._end_lost(lease_id)
+
+    async def _attach(self, lease: Lease) -> CallActorPort | None:
+        self._vigil.heard(lease.lease_id, self._clock.now())
+        try:
+            return await self._garage.actor(lease.slot)
+        except ActorLost:
+            return None
+
+    async def _start(self, lease: Lease) -> CallActorPort | None:
+        """Have the call begun, or gone on with; None where the actor is lost."""
+        try:
+            actor = await self._garage.actor(lease.slot)
+            async with asyncio.timeout(START_WITHIN_S):
+                await actor.start(self._assignment(lease))
+        except (ActorLost, TimeoutError):
+            return None
+        if self._is_current(lease):
+            self._book.started(lease.lease_id, self._clock.now())
+            self._vigil.heard(lease.lease_id, self._clock.now())
+            if self._calls[lease.lease_id].hangup_asked:
+                await self._tell_to_hang_up(lease)
+        return actor
 
     async def _tell_to_hang_up(self, lease: Lease) -> bool:
         try:
@@ -170,36 +199,69 @@ class Serving:
         except (ActorLost, TimeoutError):
             return False
 
+    async def _watch(self, lease: Lease, actor: CallActorPort) -> None:
+        """Return when the call has ended, or its process is lost."""
+        holder = lease.lease_id, lease.fencing_token
+        while self._is_current(lease) and holder not in self._suspects:
+            waiting = self._waiting[lease.lease_id] = asyncio.ensure_future(actor.wait())
+            try:
+                await asyncio.wait([waiting])
+            finally:
+                waiting.cancel()
+                del self._waiting[lease.lease_id]
+            if waiting.cancelled():
+                break
+            if (lost := waiting.exception()) is None:
+                await self._ended(lease, waiting.result())
+                break
+            if not isinstance(lost, ActorLost):
+                raise lost
+            if lost.gone:
+                break
+            await asyncio.sleep(RETRY_S)
+        self._suspects.discard(holder)
+        self._vigil.forget(lease.lease_id)
+
+    async def _ask(self, lease: Lease) -> None:
+        """It was silent for too long; if it does not answer either, another actor gets its call."""
+        try:
+            async with asyncio.timeout(ASK_WITHIN_S):
+                status = await (await self._garage.actor(lease.slot)).status()
+            if status.lease_id == lease.lease_id:
+                return
+        except (ActorLost, TimeoutError):
+            pass
+        if self._is_current(lease):
+            self._suspects.add((lease.lease_id, lease.fencing_token))
+            if (waiting := self._waiting.get(lease.lease_id)) is not None:
+                waiting.cancel()
+
     async def _pass_on(self, lease: Lease) -> bool:
-        """Give a call that was not begun to another actor. Here a takeover of a running one will be decided."""
+        """Give the call to another actor; False where there is none, or its actors are lost too often."""
         self._garage.drop(lease.slot)
-        now = self._book.get(lease.lease_id)
-        if now is None or now.state is not LeaseState.GRANTED:
-            return False
-        loan = self._garage.lend(self._calls[lease.lease_id].request.profile)
+        loan = await self._borrow(lease)
         if loan is None:
             return False
+        if not self._is_current(lease):
+            self._garage.give_back(loan.slot)
+            return False
         moved = self._book.reassign(lease.lease_id, loan.slot, self._clock.now())
+        self.takeovers["warm" if loan.warm else "cold"] += 1
+        log.warning("the actor %s of call %s is lost; %s goes on", lease.slot, lease.call_id, loan.slot)
         # The new token has to be durable before its holder uses it, or a restart would not know the holder.
         with suppress(JournalError):
             await self._journal.write(rows.changed(moved))
         return True
 
-    async def _reattach(self, lease: Lease) -> None:
-        await self._wait_for(lease, await self._garage.actor(lease.slot))
-
-    async def _wait_for(self, lease: Lease, actor: CallActorPort) -> None:
-        while self._is_current(lease):
-            try:
-                record = await actor.wait()
-            except ActorLost as lost:
-                if lost.gone:
-                    self._end_lost(lease.lease_id)
-                    return
-                await asyncio.sleep(RETRY_S)
-            else:
-                await self._ended(lease, record)
-                return
+    async def _borrow(self, lease: Lease) -> Loan | None:
+        """Another actor, as soon as there is one. Who is on the phone does not wait for ever."""
+        until = self._clock.now() + BORROW_WITHIN_S
+        while self._is_current(lease) and may_move(lease, self._clock.now()):
+            loan = self._garage.lend(self._calls[lease.lease_id].request.profile)
+            if loan is not None or self._clock.now() >= until:
+                return loan
+            await asyncio.sleep(RETRY_S)
+        return None
 
     async def _ended(self, lease: Lease, record: CallRecord) -> None:
         if not self._is_current(lease) or record.call_id != lease.call_id:
@@ -275,5 +337,9 @@ class Serving:
 
     def _assignment(self, lease: Lease) -> Assignment:
         return self._calls[lease.lease_id].assignment(
-            lease, renew_every_s=self._renew_every_s, lease_ttl_s=self._lease_ttl_s
+            lease,
+            renew_every_s=self._renew_every_s,
+            lease_ttl_s=self._lease_ttl_s,
+            concise=self._book.is_concise(lease),
+            utc=self._clock.utc(),
         )

@@ -3,7 +3,7 @@
 Rules of this file:
 1. Seconds ending in `_at` are UTC seconds since the epoch; money is integer micro-dollars.
 2. Columns marked ``# pii`` hold personal data, and are emptied as soon as they are not needed.
-3. What a tenant has spent of a day is the sum over its ended leases, and stands nowhere else.
+3. What was spent of a budget is the sum over the ended leases that were granted in its window, and stands nowhere else.
 4. Rows of `ledger` are added, never changed.
 """
 
@@ -34,11 +34,12 @@ leases = Table(
     Column("profile", String(64), nullable=False),
     Column("trunk", String(64), nullable=False),
     Column("destination", String(16), nullable=False),  # the prefix that its price goes by
+    Column("dialled", Boolean, nullable=False),  # a phone may have rung
     Column("granted_at", Float(53), nullable=False),
     Column("ended_at", Float(53)),  # null while the lease is open
     Column("request", JSON(none_as_null=True)),  # pii: the request and its limits, until the call has ended
     Column("record", JSON(none_as_null=True)),  # pii: the call's record, until the history has it
-    Index("leases_of_day", "day", "tenant"),
+    Index("leases_granted", "granted_at"),
     Index("leases_open", "ended_at"),
 )
 

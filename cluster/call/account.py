@@ -10,8 +10,9 @@ from cluster.budget.pricing import charges
 from cluster.call.faults import Fault, diagnose
 from cluster.call.meter import LiveMeter
 from cluster.call.quality import LineStats, score
-from cluster.call.usage import UsageBook
-from cluster.messages import Assignment, CallEvent, CallRecord, Checkpoint, LiveFault, Metered, Renewal
+from cluster.call.takeover import checkpoint
+from cluster.call.usage import UsageBook, add_up
+from cluster.messages import Assignment, CallEvent, CallRecord, Checkpoint, LiveFault, Metered, Renewal, Usage
 
 if TYPE_CHECKING:
     from cluster.call.core import CallCore
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 MAX_EVENTS = 5_000
 """An hour's events of a lively call, should the history be away for that long."""
-CHECKPOINT_LINES = 50
-"""Enough for another process to go on with the conversation; the whole transcript is in the events already."""
 MAX_FAULTS = 10
 """Told with one heartbeat: twice of what opens a circuit breaker."""
 
@@ -34,8 +33,11 @@ class Account:
         self, assignment: Assignment, model: str, slot: str, node: str, *, began: float, instructions: int = 0
     ) -> None:
         """`model` is the profile's main one; `instructions` how many tokens its instructions are."""
+        before = assignment.takeover or Checkpoint()
         self.assignment = assignment
-        self.timings_ms: dict[str, float] = {}
+        self.timings_ms: dict[str, float] = dict(before.timings_ms)
+        self.processes = before.processes + (assignment.takeover is not None)
+        self._before = before.metered.usage_by_model
         self.recording_url = ""
         self.caller_number = ""  # pii
         """Of an inbound call that was asked for before anybody knew who was calling."""
@@ -50,8 +52,10 @@ class Account:
         self._live_model = ""
         self._events: list[CallEvent] = []
         self._lines: list[LineStats] = []
-        self._tool_calls: Counter[str] = Counter()
-        self.note("actor", began, slot=slot, node=node)
+        self._tool_calls = Counter(before.metered.tool_calls)
+        # A tool that is run again under its idempotency key is paid for once.
+        self._tool_calls.subtract(run.name for run in before.tools if run.response is None)
+        self.note("actor", began + before.age_s, slot=slot, node=node)
 
     def note(self, kind: str, now: float, **fields: Any) -> None:
         """Add an event to the timeline."""
@@ -68,8 +72,9 @@ class Account:
         self._events = (events + self._events)[-MAX_EVENTS:]
 
     def took(self, name: str, now: float) -> None:
-        """`name` was reached, so many milliseconds after the call began."""
-        self.timings_ms[name] = round((now - self._began) * 1000, 1)
+        """`name` was reached, so many milliseconds after the call began. A takeover's has its process's number."""
+        key = name if self.processes == 1 else f"{name}_{self.processes}"
+        self.timings_ms[key] = round((now - self._began) * 1000, 1)
 
     def live_opened(self, connection: int, target: Target, opened_at: float) -> None:
         """The call has a new Live connection. One that was parked says nothing of how its model serves now."""
@@ -105,24 +110,30 @@ class Account:
         self._lines.append(stats)
         return score(stats)
 
-    def metered(self, core: CallCore, now: float) -> Metered:
-        """What the call has to pay for so far."""
+    def metered(self, core: CallCore, now: float, *, cut_off: bool = False) -> Metered:
+        """What the call has to pay for so far; `cut_off`: should nothing more be reported."""
         return Metered(
-            usage_by_model=self._book.by_model(),
+            usage_by_model=self._by_model(cut_off=cut_off),
             line_s=_talk_s(core, now),
             room_s=round(now - self._began, 3),
             tool_calls=dict(self._tool_calls),
         )
 
-    def renewal(self, core: CallCore, now: float) -> Renewal:
-        """The heartbeat as it stands; faults are told once."""
+    def _by_model(self, *, cut_off: bool = False) -> dict[str, Usage]:
+        """What each model is paid for, with what the processes before this one used."""
+        own = self._book.by_model(cut_off=cut_off)
+        models = dict.fromkeys((*own, *self._before))
+        return {m: add_up(part[m] for part in (self._before, own) if m in part) for m in models}
+
+    def renewal(self, core: CallCore, unheard_ms: float, now: float) -> Renewal:
+        """The heartbeat as it stands; faults are told once. `unheard_ms` of the agent's voice is still queued."""
         ok, self._live_ok = self._live_ok, False
         metered = self.metered(core, now)
         by_kind = charges(metered, self.assignment.tariff)
         return Renewal(
             lease_id=self.assignment.lease_id,
             fencing_token=self.assignment.fencing_token,
-            usage=self._book.total(),
+            usage=add_up(metered.usage_by_model.values()),
             cost_usd_micros=sum(by_kind.values()),
             talk_s=metered.line_s,
             metered=metered,
@@ -130,9 +141,13 @@ class Account:
             live_faults=self._take_faults(),
             live_ok=ok,
             live_model=self._live_model,
-            checkpoint=Checkpoint(
-                resumption_handle=core.desk.continuity.handle,
-                transcript=tuple(core.turns.lines[-CHECKPOINT_LINES:]),
+            checkpoint=checkpoint(
+                core,
+                unheard_ms=unheard_ms,
+                metered=self.metered(core, now, cut_off=True),
+                timings_ms=self._timings(core),
+                processes=self.processes,
+                now=now,
             ),
         )
 
@@ -160,8 +175,8 @@ class Account:
             duration_s=metered.room_s,
             talk_s=metered.line_s,
             cost_usd_micros=sum(by_kind.values()),
-            usage=self._book.total(),
-            timings_ms=self.timings_ms | {f"{k}_p50": round(median(v), 1) for k, v in core.floor.latencies_ms.items()},
+            usage=add_up(metered.usage_by_model.values()),
+            timings_ms=self._timings(core),
             quality=self._quality(),
             to=request.to,
             from_=request.from_ or self.caller_number,
@@ -172,6 +187,9 @@ class Account:
             metered=metered,
             charges_usd_micros=by_kind,
         )
+
+    def _timings(self, core: CallCore) -> dict[str, float]:
+        return self.timings_ms | {f"{k}_p50": round(median(v), 1) for k, v in core.floor.latencies_ms.items()}
 
     def _take_faults(self) -> tuple[LiveFault, ...]:
         faults, self._live_faults = self._live_faults, []

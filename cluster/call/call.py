@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import numpy as np
 
 from cluster import outcome as o
@@ -23,24 +21,25 @@ from cluster.call.account import Account
 from cluster.call.continuity import ContinuityRules
 from cluster.call.core import CallCore
 from cluster.call.echo import EchoGuard
-from cluster.call.line import CallerLine, rms
+from cluster.call.equipment import Equipment
+from cluster.call.heartbeat import Heartbeat
+from cluster.call.line import rms
 from cluster.call.live_link import LiveLink, Opener
 from cluster.call.live_messages import Audio, BargeIn
 from cluster.call.phone import DialFailed, dial
 from cluster.call.prompts import Prompts
 from cluster.call.quality import resampler_quality
 from cluster.call.recording import Recorder
-from cluster.call.room import RoomLink, RoomUnreachable
+from cluster.call.room import RoomUnreachable
 from cluster.call.rules import Rules
 from cluster.call.sentence import FILLER, recorded, unavailable_sentence
+from cluster.call.states import Leg
 from cluster.call.tool_runner import RoomTelephone, ToolRunner
-from cluster.call.voice import AgentVoice
-from cluster.messages import Assignment, CallEvent, CallRecord, Direction, Renewal, Verdict
+from cluster.messages import Assignment, CallRecord, Direction, Renewal, Verdict
 from cluster.outcome import Outcome, Result
 from cluster.tools import toolbox
 
 if TYPE_CHECKING:
-    from cluster.dispatch.rooms import LivekitRooms
     from cluster.models import Model
     from cluster.profiles import Profile
     from cluster.settings import Settings
@@ -50,36 +49,10 @@ EVENTS_EVERY_S = 0.5
 """Events are reported in batches: a live transcript needs no more, and each batch is one message."""
 
 
-class Upstream(Protocol):
-    """Where a call reports to. Neither method raises: a call outlives whoever listens."""
-
-    async def renew(self, renewal: Renewal) -> Verdict | None:
-        """Renew the lease; None where nobody answered."""
-
-    async def report(self, events: list[CallEvent]) -> bool:
-        """Hand over a batch of events; False where nobody took it, so that it is offered again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Media:
-    """What makes the three parts of a call that carry sound; load and fault tests put in parts without a network."""
-
-    room: Callable[[Callable[[ev.Event], None], Callable[[], None]], RoomLink] = RoomLink
-    voice: Callable[[Callable[[], None], Callable[[bytes, int], None]], AgentVoice] = AgentVoice
-    line: Callable[[Callable[[bytes, float], None], Callable[[ev.Event], None]], CallerLine] = CallerLine
-
-
-@dataclass(frozen=True, slots=True)
-class Equipment:
-    """What a call process has ready before any call."""
-
-    settings: Settings
-    rooms: LivekitRooms
-    http: aiohttp.ClientSession
-    upstream: Upstream
-    slot: str
-    node: str
-    media: Media = field(default_factory=Media)
+NEWS = frozenset({"leg", "phase", "line", "tool", "live"})
+"""Entries of the timeline that the next process would have to know of."""
+PHONE_MISSING_S = 2.0
+"""A phone that is not in the room for so long has hung up; LiveKit lets one reconnect meanwhile."""
 
 
 class _Over(Exception):
@@ -102,16 +75,17 @@ class PhoneCall:
         self._assignment = assignment
         self._profile = profile
         self._kit = equipment
-        self._started_at = time.time()
         now = time.monotonic()
         rules = _rules(assignment, profile, models, equipment.settings)
-        self._core = CallCore(rules, Prompts(profile.greeting.text, self._request.context), now)
+        prompts = Prompts(profile.greeting.text, self._request.context, assignment.concise)
+        self._core = CallCore(rules, prompts, now, assignment.takeover)
+        self._started_at = time.time() - (now - self._core.started_at)
         self._account = Account(
             assignment,
             profile.model,
             equipment.slot,
             equipment.node,
-            began=now,
+            began=self._core.started_at,
             instructions=instruction_tokens(profile.instructions),
         )
         media = equipment.media
@@ -135,6 +109,7 @@ class PhoneCall:
             link=self._link, http=equipment.http, settings=equipment.settings, room=self._request.room
         )
         self._tools = ToolRunner(rules.toolboxes[0], phone, self._tasks, self.feed, call_id=self._request.call_id)
+        self._heartbeat = Heartbeat(assignment, equipment.upstream, self._renewal, self._on_verdict, self._on_expired)
         self._over = asyncio.Event()
         self._timer_changed = asyncio.Event()
         self._joined = asyncio.Event()
@@ -151,6 +126,8 @@ class PhoneCall:
         """Something happened. Decides and acts at once; never waits."""
         if isinstance(event, ev.CallerSpoke):
             self._live.caller_spoke()
+        elif isinstance(event, ev.Resumable):
+            self._heartbeat.news()
         self._act(self._core.handle(event, time.monotonic()))
 
     def hang_up(self, outcome: Outcome) -> None:
@@ -179,7 +156,7 @@ class PhoneCall:
         yield self._join()
         yield self._voice.play_for_ever()
         yield self._line.listen_for_ever(self._link)
-        yield self._renew_for_ever()
+        yield self._heartbeat.beat_for_ever()
         yield self._report_for_ever()
         yield self._watch_line_for_ever()
         if self._recorder:
@@ -208,7 +185,10 @@ class PhoneCall:
             return
         self._account.took("joined", time.monotonic())
         self._joined.set()
-        if self._request.direction is Direction.OUTBOUND:
+        if self._assignment.takeover and self._core.leg is Leg.ANSWERED:
+            if not await self._link.finds_caller(PHONE_MISSING_S):
+                self.feed(ev.PhoneGone(o.CALLER_HUNG_UP))
+        elif self._request.direction is Direction.OUTBOUND and self._core.leg is Leg.IDLE:
             await self._dial()
 
     def _give_up(self, error: RoomUnreachable) -> None:
@@ -219,6 +199,10 @@ class PhoneCall:
         """The agent is in the room with an open session before the phone rings: whoever answers is heard at once."""
         await self._line_is_open.wait()
         self.feed(ev.Dialling())
+        # Should this process die from here on, nobody knows whether a phone rings: that has to be known first.
+        if not await self._heartbeat.confirm():
+            self.feed(ev.HangUp(o.LEASE_EXPIRED))
+            return
         self._link.begin_dialling()
         try:
             await dial(self._kit.http, self._kit.settings.livekit, self._kit.settings.dispatch, self._assignment)
@@ -244,15 +228,19 @@ class PhoneCall:
         self._account.took("audible", time.monotonic())
         self._voice.open()
 
-    async def _renew_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(self._assignment.renew_every_s)
-            renewal = self._account.renewal(self._core, time.monotonic())
-            verdict = await self._kit.upstream.renew(renewal)
-            if verdict is Verdict.VOID:
-                self._evicted()
-            elif verdict is Verdict.WIND_DOWN or renewal.cost_usd_micros >= self._assignment.max_cost_usd_micros:
-                self.feed(ev.WindDown(o.MAX_COST))
+    def _renewal(self) -> Renewal:
+        return self._account.renewal(self._core, self._voice.unheard_ms, time.monotonic())
+
+    def _on_verdict(self, verdict: Verdict, renewal: Renewal) -> None:
+        if verdict is Verdict.VOID:
+            self._evicted()
+        elif verdict is Verdict.WIND_DOWN or renewal.cost_usd_micros >= self._assignment.max_cost_usd_micros:
+            self.feed(ev.WindDown(o.MAX_COST))
+        elif verdict is Verdict.CONCISE:
+            self.feed(ev.BeBrief())
+
+    def _on_expired(self) -> None:
+        self.feed(ev.WindDown(o.LEASE_EXPIRED))
 
     async def _report_for_ever(self) -> None:
         while True:
@@ -274,6 +262,8 @@ class PhoneCall:
 
     def _note(self, kind: str, **fields: Any) -> None:
         self._account.note(kind, time.monotonic(), **fields)
+        if kind in NEWS:
+            self._heartbeat.news()
 
     def _on_live(self, message: Audio | BargeIn | ev.Event) -> None:
         match message:
@@ -358,7 +348,7 @@ class PhoneCall:
         if self._request.direction is Direction.INBOUND:
             self._account.caller_number = self._link.caller_number
         await self._link.take_back()
-        if not self._is_evicted:
+        if not self._is_evicted and await self._heartbeat.is_ours():
             await self._kit.rooms.delete(self._request.room)
         await self._link.leave()
         await self._voice.aclose()
@@ -368,7 +358,8 @@ class PhoneCall:
                 self._account.recording_url = await self._recorder.save()
             except OSError as error:
                 self._note("fault", what="recording", detail=type(error).__name__)
-        self._note("end", result=self._outcome.result.value, reason=self._outcome.reason)
+        if not self._is_evicted:
+            self._note("end", result=self._outcome.result.value, reason=self._outcome.reason)
         await self._report()
 
 

@@ -18,12 +18,14 @@ from cluster.call import rules as limits
 from cluster.call.floor import Floor, Measured
 from cluster.call.live_desk import LiveDesk
 from cluster.call.prompts import Prompts
-from cluster.call.rules import Patience, Rules, Timer
+from cluster.call.rules import Patience, Rules
 from cluster.call.states import LEG, PHASE, Leg, LegEvent, Live, Phase, PhaseEvent
+from cluster.call.takeover import start
+from cluster.call.timers import TAIL_S, Timer
 from cluster.call.tools import ToolDesk
 from cluster.call.turns import Turns
 from cluster.machine import step
-from cluster.messages import Line
+from cluster.messages import Checkpoint, Line
 from cluster.outcome import Outcome
 from cluster.tools import END_CALL, TRANSFER_CALL
 
@@ -31,31 +33,27 @@ from cluster.tools import END_CALL, TRANSFER_CALL
 class CallCore:
     """The decisions of one call."""
 
-    def __init__(self, rules: Rules, prompts: Prompts, now: float) -> None:
+    def __init__(self, rules: Rules, prompts: Prompts, now: float, takeover: Checkpoint | None = None) -> None:
+        """`takeover` is where another process left the call."""
         self._rules = rules
-        self._prompts = prompts
-        self.started_at = now
-        self.leg = Leg.IDLE
-        self.phase = Phase.SETTING_UP
-        self.turns = Turns(started_at=now)
+        self.prompts = prompts
+        at = start(takeover or Checkpoint(), rules.max_duration_s, now)
+        self.started_at, self.answered_at = at.began_at, at.answered_at
+        self.leg, self.phase, self.ending = at.leg, at.phase, at.ending
+        self.turns = Turns(started_at=at.began_at)
         self.desk = LiveDesk(rules.live, rules.answer_within_s, prompts, self.turns)
         self.tools = ToolDesk(rules.toolboxes[0])
         self.floor = Floor()
-        self.answered_at: float | None = None
         self.detail = ""
-        self._timers: dict[Timer, float] = {Timer.SETUP: now + limits.SETUP_LIMIT_S}
+        self._timers = at.timers
         self._effects: list[ev.Effect] = []
-        self._ending: Outcome | None = None
         self._goodbye_done = False
         self._patience = Patience(rules)
-        self._was_connected = False
+        self._was_connected = at.phase is not Phase.SETTING_UP
         self._line_is_wanted = False
         self._turn_is_cut = False
-
-    @property
-    def live(self) -> Live:
-        """Where the conversation with the model stands."""
-        return self.desk.state
+        if takeover is not None:
+            self._restore(takeover, now)
 
     def handle(self, event: ev.Event, now: float) -> list[ev.Effect]:
         """What follows from `event`, in the order in which it is to be done."""
@@ -68,18 +66,27 @@ class CallCore:
         """When `tick` is due next, or None."""
         if self.phase is Phase.OVER:
             return None
-        dues = [*self._timers.values(), self.desk.deadline(), self.tools.deadline()]
+        dues = [self._timers.deadline(), self.desk.deadline(), self.tools.deadline()]
         return min((due for due in dues if due is not None), default=None)
 
     def tick(self, now: float) -> list[ev.Effect]:
         """Fire every timer that is due at `now`."""
-        for timer in [t for t, at in self._timers.items() if at <= now]:
-            if self._timers.pop(timer, None) is not None:
-                self._TIMEOUTS[timer](self, now)
+        while (timer := self._timers.take_due(now)) is not None:
+            self._TIMEOUTS[timer](self, now)
         if self.phase is not Phase.OVER:
             self._follow(self.desk.tick(now), now)
             self._run_tools(self.tools.tick(now, quiet=self.phase is Phase.TALKING and self.floor.is_free), now)
         return self._drain()
+
+    def _restore(self, at: Checkpoint, now: float) -> None:
+        self.prompts.brief = self.prompts.brief or at.brief
+        self.turns.restore(at.transcript, at.unknown)
+        if self._was_connected:
+            self._line_is_wanted = True
+            self._effects.append(ev.OpenLine())
+            self.desk.restore(at, speak_first=self._rules.speak_first)
+            self._run_tools(self.tools.restore(at.tools, now), now)
+            self._listen(now)
 
     def _drain(self) -> list[ev.Effect]:
         effects, self._effects = self._effects, []
@@ -104,9 +111,9 @@ class CallCore:
 
     def _on_dialling(self, _event: ev.Event, _now: float) -> None:
         self._move_leg(LegEvent.DIAL)
-        if self.live is Live.READY:
+        if self.desk.continuity.state is Live.READY:
             # The dial has a limit of its own, the ringing timeout.
-            self._timers.pop(Timer.SETUP, None)
+            self._timers.stop(Timer.SETUP)
 
     def _on_ringing(self, _event: ev.Event, _now: float) -> None:
         if self.leg in {Leg.IDLE, Leg.DIALLING}:
@@ -127,11 +134,11 @@ class CallCore:
         if outcome == o.CALLER_HUNG_UP and self.answered_at is None:
             outcome = o.CALLER_LEFT_EARLY
         # A goodbye under way is how the call ended, even if the caller put the phone down first.
-        self._ending = self._ending or outcome
+        self.ending = self.ending or outcome
         if self.tools.is_running(TRANSFER_CALL):
-            self._timers = {Timer.TRANSFER: now + limits.TRANSFER_NEWS_S}
+            self._timers.only(Timer.TRANSFER, now + limits.TRANSFER_NEWS_S)
         else:
-            self._finish(self._ending)
+            self._finish(self.ending)
 
     # The Live session.
 
@@ -146,7 +153,7 @@ class CallCore:
             self._effects.append(effect)
             match effect:
                 case ev.OpenLive(connection) | ev.SwitchLive(connection):
-                    self._note("live", state=self.live.value, connection=connection)
+                    self._note("live", state=self.desk.continuity.state.value, connection=connection)
                 case ev.LiveGone(why):
                     self._live_is_gone(why, now)
                 case ev.Silence():
@@ -162,10 +169,10 @@ class CallCore:
         if not self._line_is_wanted:
             self._line_is_wanted = True
             self._effects.append(ev.OpenLine())
-        elif self._was_connected:
+        if self._was_connected:
             self._effects += self.tools.reconnected(now, resumed=switch.resumed)
             if self.phase is Phase.WRAPPING_UP and not self._goodbye_done:
-                self._effects.append(ev.Prompt(self._prompts.time_is_up))
+                self._effects.append(ev.Prompt(self.prompts.time_is_up))
         self._connect(now)
 
     def _live_is_gone(self, why: str, now: float) -> None:
@@ -174,27 +181,23 @@ class CallCore:
         self._note("live", state=Live.GONE.value)
         self.desk.stop()
         self._move_phase(PhaseEvent.CLOSE)
-        self._ending = outcome
+        self.ending = outcome
         if self.leg in {Leg.IDLE, Leg.DIALLING} and not self._rules.inbound:
             self._finish(outcome)
             return
         self.floor.agent_speaking = True
         self._goodbye_done = True
         self._effects.append(ev.SayUnavailable())
-        self._timers = {Timer.GOODBYE: now + limits.GOODBYE_LIMIT_S}
+        self._timers.only(Timer.GOODBYE, now + limits.GOODBYE_LIMIT_S)
 
     def _connect(self, now: float) -> None:
-        serves = self.live in {Live.READY, Live.ROTATING}
+        serves = self.desk.continuity.state in {Live.READY, Live.ROTATING}
         if self.leg is not Leg.ANSWERED or not serves or self.phase is not Phase.SETTING_UP:
             return
         self._was_connected = True
         self._move_phase(PhaseEvent.CONNECTED)
-        max_s = self._rules.max_duration_s
-        self._timers = {
-            Timer.WRAP_UP: now + max(max_s - limits.WRAP_UP_S, max_s / 2),
-            Timer.HARD_END: now + max_s,
-        }
-        self._effects.append(ev.Prompt(self._prompts.opening(), respond=self._rules.speak_first))
+        self._timers.talk(now, self._rules.max_duration_s)
+        self._effects.append(ev.Prompt(self.prompts.opening(), respond=self._rules.speak_first))
         self.desk.connected(now, speak_first=self._rules.speak_first)
         if not self._rules.speak_first:
             self._listen(now)
@@ -207,17 +210,16 @@ class CallCore:
             return
         self.turns.agent_audio(event.ms)
         self._follow(self.desk.agent_audio(event.ms, event.rms, now), now)
-        for timer in (Timer.IDLE, Timer.TAIL):
-            self._timers.pop(timer, None)
+        self._timers.stop(Timer.IDLE, Timer.TAIL)
         self._note_latencies(self.floor.agent_began(now, self.answered_at))
 
     def _on_drained(self, _event: ev.Event, now: float) -> None:
         self.floor.agent_speaking = False
         self._follow(self.desk.drained(now), now)
         if self.phase is Phase.CLOSING:
-            self._timers[Timer.TAIL] = now + (limits.TAIL_S if self._goodbye_done else limits.AFTER_TOOL_QUIET_S)
+            self._hang_up_soon(now)
         elif self.phase is Phase.WRAPPING_UP and self._goodbye_done:
-            self._close(self._ending or o.AGENT_ENDED, now)
+            self._close(self.ending or o.AGENT_ENDED, now)
         elif not self.floor.caller_speaking:
             self._listen(now)
 
@@ -238,7 +240,7 @@ class CallCore:
         self._add_lines(self.turns.cut(event.unheard_ms))
         self._follow(self.desk.interrupted(now), now)
         if self.phase is Phase.CLOSING:
-            self._timers[Timer.TAIL] = now + limits.AFTER_TOOL_QUIET_S
+            self._timers.start(Timer.TAIL, now + limits.AFTER_TOOL_QUIET_S)
 
     def _on_turn_done(self, _event: ev.Event, now: float) -> None:
         self._turn_is_cut = False
@@ -257,24 +259,24 @@ class CallCore:
         self.floor.caller_began(now)
         self._caller_active()
         if self._rules.backchannels and self.floor.agent_speaking:
-            self._timers[Timer.BARGE_IN] = now + limits.BACKCHANNEL_S
+            self._timers.start(Timer.BARGE_IN, now + limits.BACKCHANNEL_S)
         self._follow(self.desk.caller_spoke(now), now)
 
     def _on_caller_paused(self, event: ev.CallerPaused, now: float) -> None:
         ended_at = now - event.ago_s
-        self._timers.pop(Timer.BARGE_IN, None)
+        self._timers.stop(Timer.BARGE_IN)
         self.floor.caller_ended(ended_at)
         self._follow(self.desk.caller_paused(ended_at, now, agent_is_heard=self.floor.agent_speaking), now)
         if not self.floor.agent_speaking and self.phase is Phase.TALKING:
             self._listen(ended_at)
 
     def _caller_active(self) -> None:
-        self._timers.pop(Timer.IDLE, None)
+        self._timers.stop(Timer.IDLE)
         self._patience.renew()
 
     def _listen(self, now: float) -> None:
         if self.phase is Phase.TALKING:
-            self._timers[Timer.IDLE] = now + self._rules.idle_reminder_s
+            self._timers.start(Timer.IDLE, now + self._rules.idle_reminder_s)
 
     # Endings.
 
@@ -282,7 +284,7 @@ class CallCore:
         self._run_tools(self.tools.called(event, now), now, called=True)
         ends = event.name == END_CALL and self.tools.has(END_CALL)
         if ends and self.phase in {Phase.TALKING, Phase.WRAPPING_UP}:
-            self._close(self._ending or o.AGENT_ENDED, now)
+            self._close(self.ending or o.AGENT_ENDED, now)
 
     def _run_tools(self, effects: list[ev.Effect], now: float, *, called: bool = False) -> None:
         self._effects += effects
@@ -295,7 +297,7 @@ class CallCore:
         self._run_tools(self.tools.finished(event.id, event.response, now), now)
         waited_for = self.leg is Leg.ENDED and not self.tools.is_running(TRANSFER_CALL)
         if event.outcome is not None or waited_for:
-            self._finish(event.outcome or self._ending or o.UNKNOWN)
+            self._finish(event.outcome or self.ending or o.UNKNOWN)
 
     def _on_hang_up(self, event: ev.HangUp, _now: float) -> None:
         self._finish(event.outcome)
@@ -304,31 +306,36 @@ class CallCore:
         if self.phase is Phase.SETTING_UP:
             self._finish(event.outcome)
         elif self.phase is Phase.TALKING:
-            self._wrap_up(event.outcome, self._prompts.time_is_up, now)
+            self._wrap_up(event.outcome, self.prompts.time_is_up, now)
+
+    def _on_be_brief(self, _event: ev.Event, _now: float) -> None:
+        if not self.prompts.brief:
+            self.prompts.brief = True
+            self._effects += [ev.Prompt(self.prompts.be_brief, respond=False)] if self._was_connected else []
 
     def _wrap_up(self, outcome: Outcome, text: str, now: float) -> None:
         self._move_phase(PhaseEvent.WRAP_UP)
-        self._ending = outcome
+        self.ending = outcome
         self._goodbye_done = False
         self._effects.append(ev.Prompt(text))
-        self._timers.pop(Timer.IDLE, None)
-        self._timers.pop(Timer.WRAP_UP, None)
-        self._timers[Timer.HARD_END] = min(
-            self._timers.get(Timer.HARD_END, now + limits.WRAP_UP_S), now + limits.WRAP_UP_S
-        )
+        self._timers.wrap_up(now)
 
     def _close(self, outcome: Outcome, now: float) -> None:
         self._move_phase(PhaseEvent.CLOSE)
-        self._ending = outcome
+        self.ending = outcome
         self.desk.stop()
-        self._timers = {Timer.GOODBYE: now + limits.GOODBYE_LIMIT_S}
+        self._timers.only(Timer.GOODBYE, now + limits.GOODBYE_LIMIT_S)
         if not self.floor.agent_speaking:
-            self._timers[Timer.TAIL] = now + (limits.TAIL_S if self._goodbye_done else limits.AFTER_TOOL_QUIET_S)
+            self._hang_up_soon(now)
+
+    def _hang_up_soon(self, now: float) -> None:
+        quiet_s = TAIL_S if self._goodbye_done else limits.AFTER_TOOL_QUIET_S
+        self._timers.start(Timer.TAIL, now + quiet_s)
 
     def _finish(self, outcome: Outcome) -> None:
         self._add_lines(self.turns.close())
         self._move_phase(PhaseEvent.FINISH)
-        self._timers = {}
+        self._timers.clear()
         self._effects.append(ev.Finish(outcome))
 
     # Timers.
@@ -340,39 +347,33 @@ class CallCore:
             self._effects.append(ev.StopAgent())
 
     def _setup_took_too_long(self, now: float) -> None:
-        if self.live in {Live.CONNECTING, Live.RESUMING}:
+        if self.desk.continuity.state in {Live.CONNECTING, Live.RESUMING}:
             self._live_is_gone("not set up in time", now)
         else:
             self._finish(o.CALLER_LEFT_EARLY)
 
     def _time_is_nearly_up(self, now: float) -> None:
-        self._wrap_up(o.MAX_DURATION, self._prompts.time_is_up, now)
+        self._wrap_up(o.MAX_DURATION, self.prompts.time_is_up, now)
 
     def _quiet_for_too_long(self, now: float) -> None:
-        if self.live is Live.RESUMING or self.tools.running:
+        if self.desk.continuity.state is Live.RESUMING or self.tools.running:
             self._listen(now)
         elif self._patience.runs_out():
-            self._wrap_up(o.SILENCE, self._prompts.nobody_there, now)
+            self._wrap_up(o.SILENCE, self.prompts.nobody_there, now)
         else:
             self._note("idle", reminder=self._patience.reminders)
-            self._effects.append(ev.Prompt(self._prompts.still_there))
+            self._effects.append(ev.Prompt(self.prompts.still_there))
             self._listen(now)
 
     def _end_now(self, _now: float) -> None:
-        self._finish(self._ending or o.MAX_DURATION)
+        self._finish(self.ending or o.MAX_DURATION)
 
     _REACTIONS: ClassVar[Mapping[type, Callable[[CallCore, Any, float], None]]] = {
         ev.Dialling: _on_dialling,
         ev.PhoneRinging: _on_ringing,
         ev.PhoneAnswered: _on_answered,
         ev.PhoneGone: _on_gone,
-        ev.CallBegins: _on_live,
-        ev.LiveOpened: _on_live,
-        ev.LiveFailed: _on_live,
-        ev.LiveBroke: _on_live,
-        ev.GoingAway: _on_live,
-        ev.Resumable: _on_live,
-        ev.GenerationDone: _on_live,
+        **dict.fromkeys(ev.LIVE_EVENTS, _on_live),
         ev.AgentAudio: _on_agent_audio,
         ev.PlayoutDrained: _on_drained,
         ev.AgentText: _on_agent_text,
@@ -386,15 +387,13 @@ class CallCore:
         ev.CallerPaused: _on_caller_paused,
         ev.HangUp: _on_hang_up,
         ev.WindDown: _on_wind_down,
+        ev.BeBrief: _on_be_brief,
     }
 
     _TIMEOUTS: ClassVar[Mapping[Timer, Callable[[CallCore, float], None]]] = {
         Timer.SETUP: _setup_took_too_long,
         Timer.WRAP_UP: _time_is_nearly_up,
-        Timer.HARD_END: _end_now,
         Timer.IDLE: _quiet_for_too_long,
-        Timer.GOODBYE: _end_now,
-        Timer.TAIL: _end_now,
         Timer.BARGE_IN: _caller_takes_the_floor,
-        Timer.TRANSFER: _end_now,
+        **dict.fromkeys((Timer.HARD_END, Timer.GOODBYE, Timer.TAIL, Timer.TRANSFER), _end_now),
     }

@@ -26,6 +26,12 @@ async def connect(room: rtc.Room, url: str, token: str, options: rtc.RoomOptions
         raise
 
 
+async def settle() -> None:
+    """Return when every abandoned connection is left; nobody may close the event loop before."""
+    if _abandoned:
+        await asyncio.wait(_abandoned)
+
+
 async def _leave(room: rtc.Room, connecting: asyncio.Task[None]) -> None:
     with suppress(rtc.ConnectError):
         await connecting

@@ -173,6 +173,13 @@ class WindDown:
     outcome: Outcome
 
 
+@dataclass(frozen=True, slots=True)
+class BeBrief:
+    """Money runs out: from now on only what is needed is said."""
+
+
+LIVE_EVENTS = (CallBegins, LiveOpened, LiveFailed, LiveBroke, GoingAway, Resumable, GenerationDone)
+"""What concerns the connections to the model."""
 Event = (
     CallBegins
     | Dialling
@@ -198,6 +205,7 @@ Event = (
     | CallerPaused
     | HangUp
     | WindDown
+    | BeBrief
 )
 
 

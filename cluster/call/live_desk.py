@@ -17,6 +17,7 @@ from cluster.call.prompts import Prompts
 from cluster.call.stalls import Cure, StallWatch
 from cluster.call.states import Live
 from cluster.call.turns import Turns
+from cluster.messages import Checkpoint
 
 FILLER_AFTER_S: Final = 0.9
 """A pause that long is noticed, a shorter one passes for thinking."""
@@ -51,17 +52,14 @@ class LiveDesk:
         self._unanswered = False
         self._was_owed = False
         """Something was owed when the connection broke."""
+        self._lost_words = False
+        """The caller spoke to a process that is gone, and nobody has the sound."""
         self._caller_since: float | None = None
         self._interrupted = False
         self._tools = 0
         self._acted = False
         """The model called a tool in this turn, which is an answer of its own."""
         self._filler_at: float | None = None
-
-    @property
-    def state(self) -> Live:
-        """Where the conversation's connection stands."""
-        return self.continuity.state
 
     def handle(self, event: ev.Event, now: float) -> list[ev.Effect]:
         """Something happened to a connection."""
@@ -90,6 +88,19 @@ class LiveDesk:
             case ev.Resumable(handle):
                 plan.resumable(handle)
         return []
+
+    def unfinished(self) -> tuple[bool, bool]:
+        """Whether the agent's turn is not complete, and whether the caller speaks, or waits for an answer."""
+        cut = self._reply is _Reply.COMING
+        return cut, self._unanswered or self._caller_since is not None or (self._stalls.owed and not cut)
+
+    def restore(self, at: Checkpoint, *, speak_first: bool) -> None:
+        """Go on with another process's conversation: the first connection has to be brought up to date."""
+        self.continuity.handle, self.continuity.target = at.resumption_handle, at.target
+        self._talking = self._served = True
+        self._speak_first = speak_first
+        self._lost_words = at.caller_waits
+        self._reply = _Reply.COMING if at.agent_is_cut else _Reply.NONE
 
     def connected(self, now: float, *, speak_first: bool) -> None:
         """The opening prompt goes to the model."""
@@ -193,7 +204,7 @@ class LiveDesk:
         return [] if self._stopped else self._follow(self.continuity.turn(self._moment(), now), now)
 
     def _owe(self, since: float) -> None:
-        if self.state in {Live.READY, Live.ROTATING} and not self._tools:
+        if self.continuity.state in {Live.READY, Live.ROTATING} and not self._tools:
             self._stalls.owe(since)
 
     def _cure(self, now: float) -> list[ev.Effect]:
@@ -218,7 +229,7 @@ class LiveDesk:
             elif isinstance(effect, ev.SwitchLive):
                 added += self._bring_up_to_date(effect, now)
                 self._served = True
-        if self.state is Live.RESUMING and self._served and self._talking:
+        if self.continuity.state is Live.RESUMING and self._served and self._talking:
             self._was_owed = self._was_owed or self._stalls.owed
             self._stalls.excuse()
             somebody_waits = self._unanswered or self._was_owed or self._reply is _Reply.COMING
@@ -236,18 +247,20 @@ class LiveDesk:
             "live", {"state": "switched", "resumed": switch.resumed, "planned": switch.planned, "gap_ms": gap_ms}
         )
         reply, self._reply, self._interrupted = self._reply, _Reply.NONE, False
-        cut = reply is _Reply.COMING
+        cut, lost_words = reply is _Reply.COMING, self._lost_words
+        self._lost_words = False
         missed = self._turns.since(self._knows) if switch.resumed else self._turns.everything()
         effects: list[ev.Effect] = [note]
         if reply is _Reply.GENERATED and self._caller_since is None:
             effects.append(ev.Settled())
-        if missed or not switch.resumed:
-            text = self._prompts.go_on(missed) if cut else self._prompts.meanwhile(missed)
-            respond = cut or (self._speak_first and not self._turns.agent_has_spoken)
+        if missed or lost_words or not switch.resumed:
+            tell = self._prompts.say_again if lost_words else self._prompts.go_on if cut else self._prompts.meanwhile
+            text = tell(missed)
+            respond = cut or lost_words or (self._speak_first and not self._turns.agent_has_spoken)
             effects.append(ev.Prompt(text if switch.resumed else self._prompts.again(text), respond=respond))
         if switch.replay and (self._unanswered or self._caller_since is not None):
             effects.append(ev.Replay())
-        if cut or self._unanswered or self._was_owed:
+        if cut or lost_words or self._unanswered or self._was_owed:
             self._stalls.owe(now)
         self._was_owed = False
         return effects

@@ -13,15 +13,18 @@ from typing import Any
 
 from cluster.messages import Line
 
+BRIEF = "From now on say only what is needed, in one short sentence each time, and bring the call to its end soon."
 BRACKETED = "(Note from the phone system, not from the caller: {})"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prompts:
     """What the model is told in one call. `greeting` is the profile's, `variables` the request's."""
 
     greeting: str
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)  # pii
+    brief: bool = False
+    """Money runs out: every model of this call is told to be brief."""
 
     def opening(self) -> str:
         """The first message: the facts of this call, and what to do first."""
@@ -34,6 +37,13 @@ class Prompts:
             "Go on exactly where you stopped: repeat nothing, and do not mention the interruption."
         )
 
+    def say_again(self, missed: Iterable[Line]) -> str:
+        """The caller spoke, and not all of it was heard."""
+        return BRACKETED.format(
+            f"the line to you was interrupted for a moment while the caller spoke. {_told(missed)}"
+            "If the caller's last words are complete, answer them now; if not, ask briefly to say that again."
+        )
+
     def meanwhile(self, missed: Iterable[Line]) -> str:
         """What was said without the model's knowledge."""
         return BRACKETED.format(f"{_told(missed)}The call goes on; there is nothing to answer until the caller speaks.")
@@ -43,7 +53,13 @@ class Prompts:
         return BRACKETED.format(f"you are in the middle of a call. Do not greet again.{self._facts()}") + f"\n{text}"
 
     def _facts(self) -> str:
-        return "".join(f" {{{name}}} is: {value}." for name, value in sorted(self.variables.items()))
+        facts = "".join(f" {{{name}}} is: {value}." for name, value in sorted(self.variables.items()))
+        return f"{facts} {BRIEF}" if self.brief else facts
+
+    @property
+    def be_brief(self) -> str:
+        """From now on."""
+        return BRACKETED.format(BRIEF)
 
     @property
     def answer_now(self) -> str:

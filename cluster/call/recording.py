@@ -10,7 +10,6 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import soundfile
 
@@ -71,6 +70,8 @@ class Recorder:
         return self.url
 
     def _upload(self) -> None:
+        import fsspec  # a megabyte that only recorded calls need
+
         self._file.close()
         filesystem, path = fsspec.core.url_to_fs(self.url)
         filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)

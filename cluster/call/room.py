@@ -82,6 +82,7 @@ class RoomLink:
         self._is_dialling = False
         self._gone: ev.PhoneGone | None = None
         self._leaving = False
+        self._caller_is_here = asyncio.Event()
         self.caller: rtc.RemoteParticipant | None = None
         self.caller_track: asyncio.Future[rtc.RemoteAudioTrack] = asyncio.get_running_loop().create_future()
         self._room.on("participant_connected", self._on_joined)
@@ -104,6 +105,13 @@ class RoomLink:
     def caller_number(self) -> str:
         """The number of the phone that called, as SIP gives it; empty where it is not known."""
         return "" if self.caller is None else self.caller.attributes.get(PHONE_NUMBER, "")
+
+    async def finds_caller(self, within_s: float) -> bool:
+        """Whether the phone is in the room, or comes (back) to it in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._caller_is_here.wait()
+        return self.caller is not None
 
     async def publish(self, track: rtc.LocalAudioTrack) -> rtc.LocalTrackPublication:
         """Be audible; for an inbound SIP call, this is what answers the phone. Raises `RoomUnreachable`."""
@@ -179,6 +187,7 @@ class RoomLink:
         # After a full reconnect of the caller the same identity comes back with a new sid.
         if self.caller is None or self.caller.identity == participant.identity:
             self.caller = participant
+            self._caller_is_here.set()
             self._look_at(participant)
 
     def _on_attributes(self, _changed: dict[str, str], participant: rtc.Participant) -> None:

@@ -7,21 +7,22 @@ session that has carried anything of a caller is closed after the call; one that
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
 from livekit import rtc
 
 from cluster import outcome as o
-from cluster.call.call import Equipment, PhoneCall, Upstream
+from cluster.call import engine
+from cluster.call.call import PhoneCall
+from cluster.call.equipment import Equipment, Upstream
 from cluster.call.faults import diagnose
 from cluster.call.live import LiveSession, LiveUnavailable, make_client, open_session
 from cluster.call.live_link import Opener
+from cluster.call.memory import give_back, memory_mb
 from cluster.call.voice import LINE_HZ
 from cluster.dispatch.rooms import LivekitRooms
 from cluster.logs import call_scope
@@ -92,6 +93,7 @@ class CallSlot:
                 return _not_prepared(profile, error)
             await self._unpark()
             self._parked = parked
+            give_back()
             return Prepared(model=profile.model)
 
     async def start(self, assignment: Assignment) -> None:
@@ -139,6 +141,7 @@ class CallSlot:
         if self._running is not None:
             await asyncio.wait([self._running])
         await self._unpark()
+        await engine.settle()
         if self._kit is not None:
             await self._kit.rooms.close()
             await self._kit.http.close()
@@ -241,7 +244,6 @@ class CallSlot:
         """Nothing of the last caller stays in this process."""
         self._running = None
         self._assignment = None
-        gc.collect()
 
 
 def _not_prepared(profile: Profile, error: LiveUnavailable) -> Prepared:
@@ -252,14 +254,3 @@ def _not_prepared(profile: Profile, error: LiveUnavailable) -> Prepared:
         fault=diagnosis.name,
         blames_provider=diagnosis.blames_provider,
     )
-
-
-def memory_mb() -> float:
-    """The process's proportional share of memory (PSS) in MB; its resident size where the kernel does not say."""
-    try:
-        rollup = Path("/proc/self/smaps_rollup").read_text(encoding="ascii")
-    except OSError:
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) * 1.024 / 1000

@@ -19,7 +19,8 @@ from typing import Any, Final
 from cluster.call import events as ev
 from cluster.call.prompts import say_filler, tool_result
 from cluster.machine import Table, step
-from cluster.tools import END_CALL, OPT_OUT, SCHEDULE_CALLBACK, Tool, Toolbox
+from cluster.messages import ToolRun
+from cluster.tools import END_CALL, OPT_OUT, SCHEDULE_CALLBACK, SEND_DTMF, TRANSFER_CALL, Tool, Toolbox
 
 Response = Mapping[str, Any]
 
@@ -31,6 +32,8 @@ LOOP_CALLS: Final = 6
 LOOP_S: Final = 30.0
 """So many equal calls within this time are a loop, not a conversation."""
 MAX_RUNNING: Final = 8
+_NEVER_TWICE: Final = frozenset({TRANSFER_CALL, SEND_DTMF})
+"""They act on the phone itself, and nobody knows how far they got."""
 MAX_KEPT: Final = 64
 """Answers that are kept for a call that comes again."""
 MAX_REMEMBERED: Final = 256
@@ -39,6 +42,7 @@ DELIVERY_S: Final = 1.0
 """A handle that comes later than this after an answer was made with it; one that crossed it was not."""
 
 LOOP: Final = {"error": "this call was repeated too often; do not call it again, tell the caller that it does not work"}
+INTERRUPTED: Final = {"error": "this was interrupted; ask the caller whether to try it again"}
 TOO_MANY: Final = {"error": "too many tools are running; wait for their results"}
 
 
@@ -68,6 +72,7 @@ RUN: Table[Run, RunEvent] = {
 class _Run:
     id: str
     tool: Tool
+    args: Mapping[str, Any] = field(repr=False)  # pii
     key: str
     began: float
     calls: list[str] = field(default_factory=list)
@@ -136,20 +141,17 @@ class ToolDesk:
         """The model calls a tool: run it, or answer at once."""
         if (known := self._run_of.get(call.id)) is not None:
             return [] if known.state is Run.RUNNING else [_note(known, "repeated"), *self._answer(known, [call.id])]
-        key = f"{call.name}({json.dumps(call.args, sort_keys=True, default=str)})"
-        run_id = call.id or self._name()
-        refusal = self._refusal(call, key, now)
-        if refusal is None and (twin := self._twin(key, now)) is not None:
-            return self._join(twin, run_id)
-        tool = self.toolbox.tools.get(call.name) or Tool(name=call.name, description="", blocking=True)
-        run = _Run(id=run_id, tool=tool, key=key, began=now, calls=[run_id], due=now + tool.timeout_s)
+        run = self._run(call, call.id or self._name(), now)
+        refusal = self._refusal(call, run.key, now)
+        if refusal is None and (twin := self._twin(run.key, now)) is not None:
+            return self._join(twin, run.id)
         self._keep(run)
         if refusal is not None:
             return self._refuse(run, refusal, now)
         if (act := _AT_ONCE.get(call.name)) is not None:
             notes, response = act(call.args)
             return [_note(run, "called"), *notes, *self._finish(run, response, now)]
-        return self._start(run, call.args, now)
+        return self._start(run, now)
 
     def finished(self, run_id: str, response: Response, now: float) -> list[ev.Effect]:
         """A tool has returned; what comes too late is dropped."""
@@ -184,6 +186,34 @@ class ToolDesk:
                 effects += [ev.CancelTool(run.id), *self._finish(run, error, now)]
             elif run.filler_at is not None and run.filler_at <= now:
                 effects += self._fill(run, now, quiet=quiet)
+        return effects
+
+    def under_way(self) -> tuple[ToolRun, ...]:
+        """What the model waits for, or may not have got."""
+        return tuple(
+            ToolRun(
+                id=run.id,
+                name=run.tool.name,
+                args=run.args,
+                response=None if run.state is Run.RUNNING else run.response,
+            )
+            for run in self._runs.values()
+            if run.calls and not run.delivered and run.state is not Run.CANCELLED
+        )
+
+    def restore(self, runs: Iterable[ToolRun], now: float) -> list[ev.Effect]:
+        """Go on with what another process had under way: run again, under the same id, what can be repeated."""
+        effects: list[ev.Effect] = []
+        for known in runs:
+            run = self._run(ev.ToolCalled(known.id, known.name, known.args), known.id, now)
+            self._keep(run)
+            self._nameless += run.id.startswith("#")
+            response = INTERRUPTED if known.response is None and known.name in _NEVER_TWICE else known.response
+            if response is None:
+                effects += self._start(run, now)
+            else:
+                run.move(RunEvent.FINISH)
+                run.response, run.answered_at = response, now
         return effects
 
     def marked(self, now: float) -> None:
@@ -249,10 +279,15 @@ class ToolDesk:
             effects.append(ev.Note("fault", {"what": "tool-loop", "name": run.tool.name}))
         return effects
 
-    def _start(self, run: _Run, args: Mapping[str, Any], now: float) -> list[ev.Effect]:
+    def _run(self, call: ev.ToolCalled, run_id: str, now: float) -> _Run:
+        tool = self.toolbox.tools.get(call.name) or Tool(name=call.name, description="", blocking=True)
+        key = f"{call.name}({json.dumps(call.args, sort_keys=True, default=str)})"
+        return _Run(id=run_id, tool=tool, args=call.args, key=key, began=now, calls=[run_id], due=now + tool.timeout_s)
+
+    def _start(self, run: _Run, now: float) -> list[ev.Effect]:
         run.filler_at = now + FILLER_AFTER_S
         run.holds = run.tool.blocking and self.toolbox.input_refused
-        return [_note(run, "called"), *self._hold(), ev.RunTool(run.id, run.tool.name, args)]
+        return [_note(run, "called"), *self._hold(), ev.RunTool(run.id, run.tool.name, run.args)]
 
     def _finish(self, run: _Run, response: Response, now: float) -> list[ev.Effect]:
         if not run.move(RunEvent.FINISH):

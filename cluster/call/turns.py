@@ -51,6 +51,16 @@ class Turns:
         """The server can restore the conversation up to here."""
         self.marked = self._added
 
+    def so_far(self, unheard_ms: float) -> tuple[Line, ...]:
+        """Every line, and the turn that goes on as it was heard: `unheard_ms` of the agent's is still queued."""
+        return (*self.lines, *self._heard(self._spoken_ms - unheard_ms))
+
+    def restore(self, lines: tuple[Line, ...], unknown: int) -> None:
+        """Go on after `lines`, of which the server can't restore the newest `unknown`."""
+        self.lines = list(lines)
+        self._added = len(lines)
+        self.marked = len(lines) - unknown
+
     def since(self, mark: int) -> tuple[Line, ...]:
         """What was said since there were so many lines, with the turn that is not complete yet."""
         unknown = min(len(self.lines), self._added - mark)
@@ -101,11 +111,17 @@ class Turns:
             found.append(Line(who="agent", text=self._agent.strip(), at_s=self._agent_at - self.started_at))
         return found
 
+    def _heard(self, heard_ms: float) -> list[Line]:
+        """The lines of the turn so far, should it end now."""
+        found = self._open()
+        if found and found[-1].who == "agent":
+            said = found.pop()
+            if text := heard_words(said.text, heard_ms, self._spoken_ms):
+                found.append(replace(said, text=text, heard=False))
+        return found
+
     def _flush(self, *, cut: bool, heard_ms: float) -> list[Line]:
-        added = self._open()
-        if cut and added and added[-1].who == "agent":
-            text = heard_words(added[-1].text, heard_ms, self._spoken_ms)
-            added[-1] = replace(added[-1], text=text, heard=False)
+        added = self._heard(heard_ms) if cut else self._open()
         self._caller = self._agent = ""
         self._spoken_ms = 0.0
         self.lines = (self.lines + added)[-MAX_LINES:]

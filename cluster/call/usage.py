@@ -169,17 +169,19 @@ class UsageBook:
             if of_connection == connection:
                 facts.over = True
 
-    def total(self, model: str | None = None) -> Usage:
-        """What that model is paid for; without one, the whole call."""
-        generations = billed(self._records, self._turns, self._instruction_tokens)
+    def total(self, model: str | None = None, *, cut_off: bool = False) -> Usage:
+        """What that model is paid for; without one, the whole call. `cut_off`: should nothing more be reported."""
+        turns = {key: replace(turn, over=True) for key, turn in self._turns.items()} if cut_off else self._turns
+        generations = billed(self._records, turns, self._instruction_tokens)
         tokens = add_up(one.usage for one in generations if self._is_of(one.connection, model))
         agent = sum(n for connection, n in self._agent_chars.items() if self._is_of(connection, model))
         caller = sum(n for connection, n in self._caller_chars.items() if self._is_of(connection, model))
         return replace(tokens, transcript_chars=caller + agent, agent_chars=agent)
 
-    def by_model(self) -> dict[str, Usage]:
-        """What each model is paid for, the main one first."""
-        return {model: self.total(model) for model in dict.fromkeys((self._main, *self._models.values()))}
+    def by_model(self, *, cut_off: bool = False) -> dict[str, Usage]:
+        """What each model is paid for, the main one first; `cut_off` as in `total`."""
+        models = dict.fromkeys((self._main, *self._models.values()))
+        return {model: self.total(model, cut_off=cut_off) for model in models}
 
     def raw(self) -> tuple[UsageRecord, ...]:
         """Every record as it came."""

@@ -69,9 +69,15 @@ class AgentVoice:
         self._more.set()
         return duration_ms(len(pcm), rate_hz)
 
+    @property
+    def unheard_ms(self) -> float:
+        """How many milliseconds are queued."""
+        return self._queue.queued_ms + self.source.queued_duration * 1000
+
     def clear(self) -> float:
         """Fall silent at once; returns how many milliseconds will not be heard."""
-        unheard_ms = self._queue.clear() + self.source.queued_duration * 1000
+        unheard_ms = self.unheard_ms
+        self._queue.clear()
         self.source.clear_queue()
         self._playing = False
         return unheard_ms

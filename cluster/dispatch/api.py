@@ -24,7 +24,7 @@ from cluster.dispatch.access import Doorkeeper, permit
 from cluster.dispatch.ports import ControlPlaneDown, History, Pool
 from cluster.dispatch.problems import Problem
 from cluster.dispatch.requests import CallBody, new_call_id, outbound_request
-from cluster.dispatch.schemas import CallAccepted, CallDetail, CallList, ProblemDocument, QueueList
+from cluster.dispatch.schemas import BudgetList, CallAccepted, CallDetail, CallList, ProblemDocument, QueueList
 from cluster.dispatch.streams import event_stream
 from cluster.dispatch.webhook import Webhooks
 from cluster.keys import Principal
@@ -182,6 +182,12 @@ async def watch_call(
     stream = event_stream(front.history, call_id, last_event_id, lambda: _call_or_none(front, key, call_id))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+
+@system.get("/v1/budgets", response_model=BudgetList, responses=_errors(401, 403, 503))
+async def list_budgets(front: TheFront, _key: AdminKey) -> dict[str, Any]:
+    """Every budget of everybody: its cap, what is spent and held of it, what is free, and what it allows now."""
+    return {"budgets": await front.pool.budgets()}
 
 
 @system.get("/v1/queue", response_model=QueueList, responses=_errors(401, 403, 503))

@@ -32,6 +32,9 @@ class Pool(Protocol):
     async def live_calls(self, tenant: str | None, /) -> list[dict[str, Any]]:
         """The calls that hold a lease, of one tenant or (None) of all."""
 
+    async def budgets(self) -> list[dict[str, Any]]:
+        """How every budget stands."""
+
     async def queue(self, tenant: str | None, /) -> list[dict[str, Any]]:
         """The calls that wait to start, of one tenant or of all, in the order of their arrival."""
 

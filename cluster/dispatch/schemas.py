@@ -84,6 +84,28 @@ class CallList(Answer):
     next_before: str | None = Field(description="Send as `before` to get the older ones; null if there are none")
 
 
+class BudgetStanding(Answer):
+    """One budget in one of its windows."""
+
+    scope: str = Field(description="`tenant`, `campaign` or `profile`")
+    name: str
+    window: str = Field(description="`day`, `month` or `total`")
+    time_zone: str = Field(description="Whose midnights begin the days and months")
+    begins_at: float | None = Field(description="UTC seconds; null for `total`")
+    ends_at: float | None
+    cap_usd_micros: int
+    spent_usd_micros: int = Field(description="By calls that have ended")
+    held_usd_micros: int = Field(description="For calls that run")
+    free_usd_micros: int
+    mode: str = Field(description="`open`, `concise`, `priority` or `used-up`")
+
+
+class BudgetList(Answer):
+    """How every budget stands."""
+
+    budgets: list[BudgetStanding]
+
+
 class QueuedCall(Waiting):
     """A call that can't start yet."""
 

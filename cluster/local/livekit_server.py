@@ -101,9 +101,9 @@ def _reported(build: subprocess.Popen[str], progress: Callable[[str], None]) -> 
 class LivekitServer:
     """One livekit-server process; ``async with`` starts it and waits until it answers, then stops it by its pid.
 
-    ``webhook_url`` gets LiveKit's signed events. ``node_ip`` is the address given to rtc clients: loopback needs no
-    network at all, but a machine whose packet filter drops what comes to loopback from elsewhere (a kubelet's does)
-    needs its own.
+    ``webhook_url`` gets LiveKit's signed events. ``node_ip`` is the address to listen on and the one given to rtc
+    clients: loopback needs no network at all, but a machine whose packet filter drops what comes to loopback from
+    elsewhere (a kubelet's does) needs its own.
     Raises LivekitServerError with the end of the log if it does not start.
     """
 
@@ -119,8 +119,8 @@ class LivekitServer:
 
     @property
     def url(self) -> str:
-        """``ws://127.0.0.1:<port>``, for clients and for the server APIs alike."""
-        return f"ws://127.0.0.1:{self.port}"
+        """``ws://<node_ip>:<port>``, for clients and for the server APIs alike."""
+        return f"ws://{self._node_ip}:{self.port}"
 
     @property
     def log(self) -> Path:
@@ -178,7 +178,7 @@ class LivekitServer:
             code = self._process.returncode if self._process else None
             raise self._failure(f"ended with code {code} before it answered")
         with suppress(aiohttp.ClientConnectionError):
-            async with http.get(f"http://127.0.0.1:{self.port}/") as response:
+            async with http.get(f"http://{self._node_ip}:{self.port}/") as response:
                 return response.ok
         return False
 
@@ -209,7 +209,7 @@ class LivekitServer:
             media |= {"enable_loopback_candidate": True, "interfaces": {"includes": ["lo"]}}
         config: dict[str, object] = {
             "port": self.port,
-            "bind_addresses": ["127.0.0.1"],
+            "bind_addresses": [self._node_ip],
             "rtc": media,
             "keys": {self.api_key: self.api_secret},
             "logging": {"level": "info", "json": True},

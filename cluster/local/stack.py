@@ -65,25 +65,27 @@ async def local_stack(
     *,
     scenario: Path | None = None,
     webhook_url: str | None = None,
+    host: str = "127.0.0.1",
     progress: Callable[[str], None] = lambda _line: None,
 ) -> AsyncIterator[LocalStack]:
     """Start the three parts, wait until each answers, and stop them by their pids when the scope ends.
 
-    `folder` holds their logs and the certificate; `webhook_url` is where livekit-server reports its events. Where the
+    `folder` holds their logs and the certificate; `webhook_url` is where livekit-server reports its events; `host` is
+    the address that all listen on: another than loopback only where others than this machine need them. Where the
     scenario has nothing transcribed, neither the endpoint nor the phones recognize speech.
     """
     async with AsyncExitStack() as scope:
-        livekit = await scope.enter_async_context(_livekit(webhook_url, progress))
+        livekit = await scope.enter_async_context(_livekit(webhook_url, host, progress))
         progress("starting the Live endpoint")
         options = ["--scenario", str(scenario)] if scenario else []
         deaf = ["--no-transcribe"] if scenario and load_scenario(scenario).transcribe == "off" else []
         live = await scope.enter_async_context(
-            _part(folder, "cluster.local.live", "--port", "0", "--state-dir", str(folder), *options)
+            _part(folder, "cluster.local.live", "--host", host, "--port", "0", "--state-dir", str(folder), *options)
         )
         progress("starting the carrier")
         keys = ("--livekit-url", livekit.url, "--api-key", livekit.api_key, "--api-secret", livekit.api_secret)
         carrier = await scope.enter_async_context(
-            _part(folder, "cluster.local.carrier", "--port", "0", *keys, *options, *deaf)
+            _part(folder, "cluster.local.carrier", "--host", host, "--port", "0", *keys, *options, *deaf)
         )
         trunk_id = await _provision(carrier["url"], livekit.api_key, livekit.api_secret)
         yield LocalStack(
@@ -103,14 +105,14 @@ async def local_stack(
 
 
 @asynccontextmanager
-async def _livekit(webhook_url: str | None, progress: Callable[[str], None]) -> AsyncIterator[LivekitKeys]:
+async def _livekit(webhook_url: str | None, host: str, progress: Callable[[str], None]) -> AsyncIterator[LivekitKeys]:
     """The server that `LIVEKIT_URL` names, else one of our own."""
     if url := os.environ.get("LIVEKIT_URL"):
         yield LivekitKeys(url, os.environ["LIVEKIT_API_KEY"], os.environ["LIVEKIT_API_SECRET"])
         return
     binary = await asyncio.to_thread(ensure_binary, progress)
     progress("starting livekit-server")
-    async with LivekitServer(binary, webhook_url=webhook_url) as server:
+    async with LivekitServer(binary, webhook_url=webhook_url, node_ip=host) as server:
         yield LivekitKeys(server.url, server.api_key, server.api_secret)
 
 

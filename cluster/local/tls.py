@@ -25,19 +25,19 @@ _CLOCK_SLACK: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class LocalCertificate:
-    """A server-side SSL context for localhost and 127.0.0.1, and the file that a client must trust (SSL_CERT_FILE)."""
+    """A server-side SSL context for localhost and its host's address, and the file that a client must trust."""
 
     context: ssl.SSLContext
     ca_file: Path
 
 
-def make_certificate(folder: Path, now: datetime | None = None) -> LocalCertificate:
+def make_certificate(folder: Path, now: datetime | None = None, host: str = "127.0.0.1") -> LocalCertificate:
     """Writes ``ca.pem``, ``server.pem`` and ``server.key`` (mode 0600) into ``folder``. Raises OSError."""
     now = now or datetime.now(UTC)
     folder.mkdir(parents=True, exist_ok=True)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca = _authority(ca_key, now)
-    leaf = _server(key.public_key(), ca, ca_key, now)
+    leaf = _server(key.public_key(), ca, ca_key, now, host)
     ca_file, cert_file, key_file = folder / "ca.pem", folder / "server.pem", folder / "server.key"
     ca_file.write_bytes(ca.public_bytes(Encoding.PEM))
     cert_file.write_bytes(leaf.public_bytes(Encoding.PEM))
@@ -74,9 +74,14 @@ def _authority(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certifica
 
 
 def _server(
-    public_key: ec.EllipticCurvePublicKey, ca: x509.Certificate, ca_key: ec.EllipticCurvePrivateKey, now: datetime
+    public_key: ec.EllipticCurvePublicKey,
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    now: datetime,
+    host: str,
 ) -> x509.Certificate:
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    addresses = {ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address(host)}
+    names = [x509.DNSName("localhost"), *map(x509.IPAddress, addresses)]
     return (
         _builder("localhost", ca.subject, public_key, now)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import ray.exceptions
 
-from actors import names
+from actors import names, nodes
 from actors.budget_pool import BudgetPool
 from actors.ports import RayCallActor
+from cluster.budget.fleet import Fleet
 from cluster.budget.ports import ActorLost
 from cluster.keys import create_key, revoke_key, sha256_hex
 from cluster.messages import Admitted, CallRecord, Checkpoint, Refused, Renewal, Usage, Verdict
@@ -53,11 +54,12 @@ class RayOfTheTest:
 
     fleet: FakeCallActors = field(default_factory=FakeCallActors)
     history: FakeHistory = field(default_factory=FakeHistory)
+    requested: list[int] = field(default_factory=list)
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
-    def create(self, slot: str, _settings: Settings) -> Handle:
+    def create(self, slot: str, _settings: Settings, avoid: frozenset[str]) -> Handle:
         """As `names.create_call_actor`, which is called in a thread."""
-        asyncio.run_coroutine_threadsafe(self.fleet.create(slot), self.loop).result()
+        asyncio.run_coroutine_threadsafe(self.fleet.create(slot, avoid), self.loop).result()
         return Handle(self.fleet.alive[slot])
 
     def find(self) -> dict[str, Handle]:
@@ -77,6 +79,9 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> RayOfTheTest:
     monkeypatch.setattr(names, "create_call_actor", world.create)
     monkeypatch.setattr(names, "find_call_actors", world.find)
     monkeypatch.setattr(names, "kill", world.kill)
+    monkeypatch.setattr(nodes, "fleet", lambda: Fleet({"node": 8}))
+    monkeypatch.setattr(nodes, "request_slots", world.requested.append)
+    monkeypatch.setattr(nodes, "drain", lambda node: node == "node")
     monkeypatch.setattr(names, "records", lambda: Handle(world.history))
     return world
 
@@ -175,12 +180,13 @@ async def test_a_start_that_fails_is_tried_again_with_the_next_message(
     await close(pool)
 
 
-async def test_a_lost_actor_is_killed(pool: BudgetPool, world: RayOfTheTest) -> None:
-    """Also when it is only out of reach."""
+async def test_a_lost_actor_is_killed_and_another_has_its_call(pool: BudgetPool, world: RayOfTheTest) -> None:
+    """Should it only be out of reach, it must not go on."""
     await pool.admit(call_request(1))
     actor = await serving(world, "call-1")
     actor.die()
-    await until(lambda: "call-1" in world.history.finished and actor.slot in world.fleet.killed)
+    await until(lambda: actor.slot in world.fleet.killed)
+    assert (await serving(world, "call-1")).assignment.fencing_token == 2
 
 
 async def test_a_new_process_finds_the_calls_of_the_old_one(world: RayOfTheTest, settings: Settings) -> None:
@@ -251,3 +257,11 @@ async def test_the_policy_file_holds_from_the_start(world: RayOfTheTest, setting
     assert isinstance(said, Refused)
     assert said.outcome == BLOCKED_NUMBER
     await close(pool)
+
+
+async def test_the_cluster_is_asked_for_room_and_a_node_can_be_drained(pool: BudgetPool, world: RayOfTheTest) -> None:
+    """Two parked actors and one in reserve; and a node that nobody knows is not drained."""
+    await until(lambda: world.requested)
+    assert world.requested == [3]
+    assert await pool.drain_node("node")
+    assert not await pool.drain_node("nowhere")

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from actors import cli
+from actors import cli, drain
 from actors.cli import check_ray
 from cluster.cli import app
-from cluster.settings import load_settings
+from cluster.errors import InputError
+from cluster.settings import Settings, load_settings
 from tests.test_settings import REQUIRED
 
 RAY = Path(sys.executable).with_name("ray")
@@ -88,9 +89,51 @@ def test_the_doctor_exits_with_1_where_something_is_missing(monkeypatch: pytest.
     assert "set the environment variables that are named" in result.output
 
 
-@pytest.mark.parametrize("command", ["up", "demo", "call", "calls", "hangup", "doctor", "key", "settings", "version"])
+@pytest.mark.parametrize(
+    "command", ["up", "demo", "call", "calls", "hangup", "doctor", "drain", "key", "settings", "version"]
+)
 def test_every_command_explains_itself(command: str) -> None:
     """`--help` costs no connection and no settings."""
     result = CliRunner().invoke(app, [command, "--help"])
     assert result.exit_code == 0
     assert "Usage" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "address", "said"),
+    [
+        (["all"], "", "there is no cluster to drain; set RINGMASTER_RAY_ADDRESS"),
+        (["a-node", "--off"], "127.0.0.1:9", "a node that drains does not come back"),
+    ],
+)
+def test_what_can_not_be_drained_is_refused(
+    arguments: list[str], address: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With 2 and one line, before any cluster is asked."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    for name, text in (REQUIRED | {"RINGMASTER_RAY_ADDRESS": address}).items():
+        monkeypatch.setenv(name, text)
+    monkeypatch.setattr("sys.argv", ["ringmaster", "drain", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_draining_goes_to_the_budget_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every call node by its name, and all calls."""
+    asked: list[tuple[str, object]] = []
+
+    def answer(_settings: Settings, method: str, argument: object) -> bool:
+        asked.append((method, argument))
+        return argument != "nowhere"
+
+    monkeypatch.setattr(drain, "_ask", answer)
+    for name, text in (REQUIRED | {"RINGMASTER_RAY_ADDRESS": "127.0.0.1:9"}).items():
+        monkeypatch.setenv(name, text)
+    runner = CliRunner()
+    assert "and ends with its last one" in runner.invoke(app, ["drain", "worker-1"]).output
+    assert "no new calls are taken" in runner.invoke(app, ["drain", "all"]).output
+    assert "taken again" in runner.invoke(app, ["drain", "all", "--off"]).output
+    assert isinstance(runner.invoke(app, ["drain", "nowhere"]).exception, InputError)
+    assert asked == [("drain_node", "worker-1"), ("drain", True), ("drain", False), ("drain_node", "nowhere")]

@@ -23,7 +23,7 @@ from cluster.profiles import load_profiles
 from cluster.settings import EXAMPLES
 from cluster.storage import open_engine, upgrade
 from tests.bench.figures import Samples
-from tests.budget.fakes import FakeCallActor, FakeCallActors, FakeHistory, call_request
+from tests.budget.fakes import FakeCallActor, FakeCallActors, FakeHistory, FakeNodes, call_request
 from tests.fixtures.databases import running_postgres
 
 SENDERS: Final = 64
@@ -110,6 +110,7 @@ async def _desk(url: str) -> AsyncIterator[Desk]:
         profiles=load_profiles(EXAMPLES, load_models()),
         engine=engine,
         actors=FakeCallActors(on_start=FakeCallActor.end),
+        nodes=FakeNodes(),
         history=FakeHistory(),
         close_room=_close_room,
     )

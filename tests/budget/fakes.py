@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from typing import Any
 
-from cluster.budget.ports import ActorLost, CallActorPort
+from cluster.budget.fleet import Fleet
+from cluster.budget.ports import ActorLost, CallActorPort, NodesUnknown
 from cluster.budget.pricing import Bill, charges
 from cluster.messages import (
     ActorStatus,
@@ -110,6 +112,7 @@ class FakeCallActor:
         self.answers.set()
         self.state = "cold"
         self.memory_mb = 100.0
+        self.node = next(fleet.nodes)
         self.mute_status = False
         self.hangups: list[str] = []
         self.released = False
@@ -185,7 +188,7 @@ class FakeCallActor:
             calls_served=len(self.assignments),
             age_s=1.0,
             memory_mb=self.memory_mb,
-            node="node",
+            node=self.node,
             pid=1,
             call_id=held.request.call_id if held else "",
             lease_id=held.lease_id if held else "",
@@ -212,14 +215,19 @@ class FakeCallActors:
     killed: list[str] = field(default_factory=list)
     prepared: list[tuple[str, str]] = field(default_factory=list)
     endpoint_down: bool = False
+    nodes: Iterator[str] = field(default_factory=lambda: repeat("node"))
+    """Where new actors run, one after the other."""
     stillborn: bool = False
     """Whether new actors die at their start."""
+    avoided: frozenset[str] = frozenset()
+    """Where the newest one was not to start."""
     on_start: Callable[[FakeCallActor], None] = lambda _: None
     """Called when a call has begun."""
 
-    async def create(self, slot: str) -> CallActorPort:
+    async def create(self, slot: str, avoid: frozenset[str] = frozenset()) -> CallActorPort:
         """As the real one."""
         await asyncio.sleep(0)
+        self.avoided = frozenset(avoid)
         self.alive[slot] = actor = FakeCallActor(slot, self)
         if self.stillborn:
             actor.die()
@@ -245,6 +253,36 @@ class FakeCallActors:
             for actor in self.alive.values()
             if actor.state == "busy" and actor.assignment.request.call_id == call_id
         )
+
+
+@dataclass(slots=True)
+class FakeNodes:
+    """A cluster that says what the test says."""
+
+    now: Fleet = field(default_factory=lambda: Fleet({"node": 8}))
+    away: bool = False
+    requested: list[int] = field(default_factory=list)
+    drained: list[str] = field(default_factory=list)
+
+    async def fleet(self) -> Fleet:
+        """As the real one."""
+        await asyncio.sleep(0)
+        if self.away:
+            raise NodesUnknown
+        return self.now
+
+    async def request(self, slots: int) -> None:
+        """As the real one."""
+        await asyncio.sleep(0)
+        self.requested.append(slots)
+
+    async def drain(self, node: str) -> bool:
+        """As the real one."""
+        await asyncio.sleep(0)
+        if self.away:
+            raise NodesUnknown
+        self.drained.append(node)
+        return node in self.now.slots
 
 
 @dataclass(slots=True)

@@ -18,7 +18,9 @@ from cluster.budget.serving import Clock
 from cluster.budget.tables import leases
 from cluster.messages import Checkpoint, Line, Renewal, Usage, Verdict
 from cluster.profiles import Profile
-from tests.budget.fakes import FakeCallActor, FakeCallActors, FakeHistory, ManualClock, bill
+from tests.budget.fakes import FakeCallActor, FakeCallActors, FakeHistory, FakeNodes, ManualClock, bill
+
+CHECKPOINT = Checkpoint(transcript=(Line(who="caller", text="Hello", at_s=1.0),))
 
 
 def desk_rules(**changes: Any) -> DeskRules:
@@ -60,6 +62,7 @@ class House:
     rules: DeskRules = field(default_factory=desk_rules)
     policy: Policy = NO_POLICY
     actors: FakeCallActors = field(default_factory=FakeCallActors)
+    nodes: FakeNodes = field(default_factory=FakeNodes)
     history: FakeHistory = field(default_factory=FakeHistory)
     clock: ManualClock = field(default_factory=ManualClock)
     closed_rooms: list[str] = field(default_factory=list)
@@ -73,6 +76,7 @@ class House:
             profiles=self.profiles,
             engine=self.engine,
             actors=self.actors,
+            nodes=self.nodes,
             history=self.history,
             close_room=self._close_room,
             clock=Clock(now=self.clock.now, utc=self.clock.utc),
@@ -100,6 +104,7 @@ class House:
         *,
         talk_s: float = 1.0,
         token: int | None = None,
+        checkpoint: Checkpoint = CHECKPOINT,
         **live: Any,
     ) -> Verdict:
         """A heartbeat of that actor's call."""
@@ -113,10 +118,17 @@ class House:
                 metered=bill(cost_usd_micros).metered,
                 charges_usd_micros=bill(cost_usd_micros).charges,
                 talk_s=talk_s,
-                checkpoint=Checkpoint(transcript=(Line(who="caller", text="Hello", at_s=1.0),)),
+                checkpoint=checkpoint,
                 **live,
             )
         )
+
+    def nobody_is_left(self) -> None:
+        """Every actor that serves nobody dies, and new ones die at their start."""
+        self.actors.stillborn = True
+        for actor in self.actors.alive.values():
+            if actor.state != "busy":
+                actor.die()
 
     def rows(self) -> list[dict[str, Any]]:
         """The stored leases."""

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from cluster import outcome as o
 from cluster.budget.admission import CHECKS, Admit, Ceiling, Load, Wish, decide
+from cluster.budget.budgets import Budget, Purse, Scope, Standing, Window
+from cluster.budget.pricing import Ahead
 from cluster.messages import Refused, Wait
 from cluster.outcome import Outcome
 
-WISH = Wish(estimate_usd_micros=700_000, wind_down_usd_micros=10_000, max_cost_usd_micros=2_000_000)
+WISH = Wish(
+    estimate_usd_micros=600_000,
+    ahead=Ahead(goodbye=10_000, soon=500_000, slice=700_000),
+    max_cost_usd_micros=2_000_000,
+)
+CHEAP = replace(WISH, ahead=Ahead(goodbye=1, soon=2, slice=3))
+DAY_ENDS_AT = 3_600.0
+
+
+def budgets(cap: int = 5_000_000, spent: int = 0, held: int = 0, ends_at: float = DAY_ENDS_AT) -> tuple[Standing, ...]:
+    """A budget with room for everything, and one like this."""
+    of: dict[str, Any] = {"scope": Scope.TENANT, "name": "acme", "window": Window.DAY}
+    rich, poor = (Budget(cap_usd_micros=usd_micros, **of) for usd_micros in (10**12, cap))
+    return (
+        Standing(Purse(rich, "acme", 0.0, DAY_ENDS_AT), 0, 0),
+        Standing(Purse(poor, "acme", 0.0, ends_at), spent, held),
+    )
+
+
 LOAD = Load(
     draining=False,
     ceilings=(Ceiling(o.OVER_CAPACITY, 0, 8),),
-    spent_usd_micros=0,
-    reserved_usd_micros=0,
-    daily_budget_usd_micros=5_000_000,
-    until_tomorrow_s=3_600.0,
+    budgets=budgets(),
+    at=0.0,
+    priority_at=0.9,
 )
 
 
@@ -30,19 +51,19 @@ def calls(number: int) -> tuple[Ceiling, ...]:
 @pytest.mark.parametrize(
     ("wish", "load", "reserve"),
     [
-        pytest.param(WISH, LOAD, 700_000, id="the estimate"),
+        pytest.param(WISH, LOAD, 700_000, id="a slice and a goodbye"),
         pytest.param(
             replace(WISH, max_cost_usd_micros=500_000), LOAD, 500_000, id="the call's limit where it is lower"
         ),
-        pytest.param(replace(WISH, estimate_usd_micros=1), LOAD, 10_000, id="at least a goodbye"),
         pytest.param(WISH, replace(LOAD, ceilings=calls(7)), 700_000, id="the last slot"),
         pytest.param(
-            WISH, replace(LOAD, spent_usd_micros=4_000_000, reserved_usd_micros=300_000), 700_000, id="the last dollar"
+            WISH, replace(LOAD, budgets=budgets(spent=4_000_000, held=300_000)), 700_000, id="the last dollar"
         ),
+        pytest.param(CHEAP, replace(LOAD, budgets=budgets(spent=4_400_000)), 3, id="enough for what is worth it"),
     ],
 )
-def test_an_admission_reserves_what_the_call_may_cost(wish: Wish, load: Load, reserve: int) -> None:
-    """The estimate is held, within the call's own limit."""
+def test_an_admission_reserves_the_first_slice(wish: Wish, load: Load, reserve: int) -> None:
+    """The first slice is held, within the call's own limit."""
     assert decide(wish, load) == Admit(reserve_usd_micros=reserve)
 
 
@@ -55,13 +76,24 @@ def test_an_admission_reserves_what_the_call_may_cost(wish: Wish, load: Load, re
             replace(WISH, max_cost_usd_micros=9_999), LOAD, Refused, o.MAX_COST, None, id="a limit too low to speak"
         ),
         pytest.param(
-            WISH, replace(LOAD, daily_budget_usd_micros=699_999), Refused, o.OVER_BUDGET, None, id="never affordable"
+            WISH, replace(LOAD, budgets=budgets(699_999)), Refused, o.OVER_BUDGET, None, id="never affordable"
         ),
         pytest.param(
-            WISH, replace(LOAD, spent_usd_micros=4_300_001), Refused, o.OVER_BUDGET, 3_600.0, id="the day is spent"
+            WISH, replace(LOAD, budgets=budgets(spent=4_300_001)), Refused, o.OVER_BUDGET, 3_600.0, id="a spent day"
         ),
         pytest.param(
-            WISH, replace(LOAD, reserved_usd_micros=4_300_001), Wait, o.OVER_BUDGET, 30.0, id="others hold the money"
+            WISH,
+            replace(LOAD, budgets=budgets(spent=4_300_001, ends_at=math.inf)),
+            Refused,
+            o.OVER_BUDGET,
+            None,
+            id="spent for ever",
+        ),
+        pytest.param(
+            CHEAP, replace(LOAD, budgets=budgets(spent=4_400_001)), Refused, o.OVER_BUDGET, 3_600.0, id="not worth it"
+        ),
+        pytest.param(
+            WISH, replace(LOAD, budgets=budgets(held=4_300_001)), Wait, o.OVER_BUDGET, 30.0, id="others hold the money"
         ),
         pytest.param(
             replace(WISH, max_cost_usd_micros=1),
@@ -83,6 +115,26 @@ def test_whoever_is_turned_away_learns_why_and_when_to_come_back(
     assert said.retry_after_s == retry_after_s
     if isinstance(said, Refused):
         assert said.detail.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("standings", "unimportant"),
+    [
+        (budgets(10_000_000, spent=8_999_999), Admit(reserve_usd_micros=700_000)),
+        (
+            budgets(10_000_000, spent=9_000_000),
+            Refused(outcome=o.PRIORITY_ONLY, detail=o.WHY_NOT[o.PRIORITY_ONLY], retry_after_s=3_600.0),
+        ),
+        (budgets(10_000_000, spent=8_000_000, held=1_000_000), Wait(outcome=o.PRIORITY_ONLY, retry_after_s=30.0)),
+    ],
+)
+def test_what_is_left_of_a_budget_is_for_important_calls(
+    standings: tuple[Standing, ...], unimportant: Admit | Refused | Wait
+) -> None:
+    """From nine tenths on; what is only held may be free again soon."""
+    load = replace(LOAD, budgets=standings)
+    assert decide(WISH, load) == Admit(reserve_usd_micros=700_000)
+    assert decide(replace(WISH, important=False), load) == unimportant
 
 
 def test_nobody_is_dialled_while_the_model_does_not_serve() -> None:

@@ -66,6 +66,7 @@ async def test_the_money_of_a_dead_process_is_what_its_last_heartbeat_said(house
     await house.renew(actor, 4_321)
     await house.desk.close()
     await house.open(parked=None)
+    house.nobody_is_left()
     actor.die()
     await until(lambda: house.desk.statistics()["live_calls"] == 0)
     assert [row["cost_usd_micros"] for row in house.rows()] == [4_321]
@@ -89,6 +90,6 @@ def test_calls_that_run_while_the_ledger_is_introduced_are_entered(tmp_path: Pat
     upgrade(engine)
     found = audit(engine, load_prices())
     assert (found.leases, found.entries, found.problems) == (1, 1, [])
-    row = load(engine, "2026-11-24", 0.0).open[0].lease
+    row = load(engine, 0.0).open[0].lease
     assert (row.cost_usd_micros, row.profile, row.entries) == (20, "receptionist", 1)
     engine.dispose()

@@ -77,8 +77,17 @@ def test_a_request_tightens_the_limits_of_the_profile_and_never_widens_them(
     terms = terms_of(request, profile.model_copy(update={"limits": limits}), load_prices(), DAY)
     assert (terms.max_duration_s, terms.max_cost_usd_micros) == (duration_s, usd_micros)
     assert terms.wish().max_cost_usd_micros == usd_micros
-    assert 0 < terms.wish().wind_down_usd_micros < terms.wind_down_usd_micros(300.0)
+    now, later = terms.ahead(0.0, 10.0), terms.ahead(300.0, 10.0)
+    assert 0 < now.goodbye < now.soon < now.slice < later.slice
+    assert terms.ahead(0.0, 60.0).soon == now.slice == terms.wish().ahead.slice
     assert terms.wish().estimate_usd_micros > 0
+
+
+def test_a_caller_on_the_line_and_a_high_priority_are_important(profiles: dict[str, Profile]) -> None:
+    """They are admitted also when a budget is all but used up."""
+    asked = [call_request(priority=priority) for priority in (0, 4, 5)] + [call_request(direction=Direction.INBOUND)]
+    wishes = [terms_of(request, profiles["receptionist"], load_prices(), DAY).wish() for request in asked]
+    assert [wish.important for wish in wishes] == [False, False, True, True]
 
 
 def test_a_profile_whose_model_has_no_price_can_not_be_admitted(profiles: dict[str, Profile]) -> None:
@@ -91,7 +100,8 @@ def test_a_profile_whose_model_has_no_price_can_not_be_admitted(profiles: dict[s
 def test_an_assignment_says_what_was_resolved(profiles: dict[str, Profile]) -> None:
     """Everything the actor needs is decided before it begins."""
     call = open_call(profiles)
-    assignment = call.assignment(LEASE, renew_every_s=2.0, lease_ttl_s=10.0)
+    assignment = call.assignment(LEASE, renew_every_s=2.0, lease_ttl_s=10.0, concise=True, utc=100.0)
+    assert assignment.concise
     assert assignment.request is call.request
     assert (assignment.lease_id, assignment.fencing_token) == ("lease-1", 3)
     assert (assignment.max_cost_usd_micros, assignment.reserved_usd_micros) == (1_000_000, 500_000)

@@ -97,14 +97,14 @@ async def test_calls_beyond_the_ceiling_wait(house: House) -> None:
 
 async def test_a_tenant_can_not_reserve_more_than_its_day(engine: Engine, profiles: dict[str, Profile]) -> None:
     """Calls that run hold the money; when one ends cheaply, there is room for the next."""
-    house = House(engine, profiles, desk_rules(daily_budget_usd_micros=1_000_000))
+    house = House(engine, profiles, desk_rules(daily_budget_usd_micros=30_000))
     await house.open()
     assert isinstance(await house.desk.admit(call_request(1)), Admitted)
     second = await house.desk.admit(call_request(2))
     assert isinstance(second, Queued)
     assert second.outcome == o.OVER_BUDGET
     assert isinstance(await house.desk.admit(call_request(3, tenant="zeta")), Admitted)
-    (await house.serving()).end(cost_usd_micros=900_000)
+    (await house.serving()).end(cost_usd_micros=20_000)
     await until(lambda: len(house.desk.live_calls("acme")) == 0)
     spent = await house.desk.admit(call_request(2))
     assert isinstance(spent, Refused)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from itertools import count
+from itertools import count, cycle
 
 import pytest
 
@@ -230,3 +230,17 @@ async def test_a_set_up_that_was_not_needed_tells_nothing_of_the_provider(yard: 
     yard.garage._judge(Prepared())
     yard.garage._judge(Prepared(error="a call is running"))
     assert yard.providers.wait_s(MODEL) == 5.0
+
+
+async def test_a_call_whose_node_is_suspect_gets_an_actor_elsewhere(yard: Yard) -> None:
+    """A parked one of another node; where there is none, a new process."""
+    yard.actors.nodes = cycle(("left", "right"))
+    await yard.fill()
+    on_the_right = {slot for slot, actor in yard.actors.alive.items() if actor.node == "right"}
+    loan = yard.garage.lend("receptionist", avoid_node="left")
+    assert loan is not None
+    assert loan.warm
+    assert {loan.slot} == on_the_right
+    loan = yard.garage.lend("receptionist", avoid_node="left")
+    assert loan is not None
+    assert loan.start

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.budget.budgets import Budget, Scope, Window
 from cluster.budget.policy import NO_POLICY, Policy, load_policy
 from cluster.errors import PolicyError
 
@@ -106,3 +107,46 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, text: str, problem:
     with pytest.raises(PolicyError) as caught:
         load_policy(path)
     assert str(caught.value).startswith(f"{tmp_path.name}/policy.yaml:{problem}")
+
+
+BUDGETS = """
+budgets:
+  - {tenant: acme, per: month, cap_usd: 500.25, time_zone: Europe/Berlin}
+  - {campaign: spring, cap_usd: 100}
+  - {profile: "*", per: day, cap_usd: 20}
+"""
+
+
+def test_budgets_are_those_of_the_file_and_a_day_of_every_tenant(tmp_path: Path) -> None:
+    """Unless the file has one."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(BUDGETS)
+    daily = Budget(scope=Scope.TENANT, name="*", window=Window.DAY, cap_usd_micros=7)
+    berlin = Budget(
+        scope=Scope.TENANT, name="acme", window=Window.MONTH, cap_usd_micros=500_250_000, time_zone="Europe/Berlin"
+    )
+    spring = Budget(scope=Scope.CAMPAIGN, name="spring", window=Window.TOTAL, cap_usd_micros=100_000_000)
+    profiles = Budget(scope=Scope.PROFILE, name="*", window=Window.DAY, cap_usd_micros=20_000_000)
+    assert load_policy(path).caps(7) == (berlin, spring, profiles, daily)
+    path.write_text(BUDGETS + '  - {tenant: "*", per: day, cap_usd: 1}\n')
+    assert daily not in load_policy(path).caps(7)
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ("{cap_usd: 1}", "policy.yaml:3: budgets.0: name exactly one of tenant, campaign and profile"),
+        ("{tenant: a, profile: b, cap_usd: 1}", "name exactly one of tenant, campaign and profile"),
+        ("{tenant: a}", "policy.yaml:3: budgets.0.cap_usd: is missing"),
+        ("{tenant: a, cap_usd: -1}", "budgets.0.cap_usd"),
+        ("{tenant: a, cap_usd: 1, per: week}", "budgets.0.per"),
+        ("{tenant: a, cap_usd: 1, time_zone: Berlin}", "budgets.0.time_zone: there is no such time zone"),
+        ("{tenant: a, cap_usd: 1}\n- {tenant: a, cap_usd: 2}", "policy.yaml:4: budgets.1: the tenant a has a budget"),
+    ],
+)
+def test_a_budget_that_is_wrong_is_refused_with_its_line(tmp_path: Path, entry: str, problem: str) -> None:
+    """Before it is used."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(f"\nbudgets:\n- {entry}\n")
+    with pytest.raises(PolicyError, match=problem):
+        load_policy(path)

@@ -357,3 +357,13 @@ def test_a_dead_actor_is_replaced() -> None:
         pool.handle(slot.name, SlotEvent.DIE, 7.0)
     assert "a1" not in pool
     assert pool.plan(7.0) == [StartActor("a3"), StartActor("a4")]
+
+
+def test_an_actor_of_a_node_to_avoid_is_not_lent() -> None:
+    """Not even where there is no other one and no room for a new one."""
+    pool = a_pool(2)
+    for number, node in enumerate(("left", "right"), 1):
+        pool.adopt(Slot(f"a{number}", 0.0, SlotState.PARKED, 0.0, node=node, profile="reception", session_at=number))
+    assert pool.lend("reception", 1.0, avoid_node="right") == Loan("a1", warm=True, start=False)
+    assert pool.lend("reception", 1.0, avoid_node="right") is None
+    assert pool.lend("reception", 1.0) == Loan("a2", warm=True, start=False)

@@ -12,10 +12,10 @@ from cluster.budget.pricing import (
     Rates,
     Talk,
     Tariff,
+    ahead_usd_micros,
     charges,
     estimate_usd_micros,
     instruction_tokens,
-    wind_down_usd_micros,
 )
 from cluster.errors import PriceError
 from cluster.messages import Metered, Usage
@@ -117,10 +117,17 @@ def test_the_charges_of_a_call_are_told_by_kind() -> None:
 def test_a_goodbye_costs_more_the_longer_the_talk_until_the_window_is_full() -> None:
     """What has to be left for the end follows the context, which compression bounds."""
     talk = Talk(1_500, 25_000, 8_000)
-    costs = [wind_down_usd_micros(talk_s, talk, ONE) for talk_s in (0, 60, 600, 1_000, 3_600)]
+    costs = [ahead_usd_micros(talk_s, 0, talk, ONE) for talk_s in (0, 60, 600, 1_000, 3_600)]
     assert costs == sorted(costs)
     assert costs[-1] == costs[-2]
-    assert wind_down_usd_micros(0, talk, ONE) >= estimate_usd_micros(20, talk, ONE)
+    assert ahead_usd_micros(0, 0, talk, ONE) >= estimate_usd_micros(20, talk, ONE)
+
+
+def test_fifteen_seconds_more_cost_three_quarters_of_a_turn() -> None:
+    """Of the context at their end, which is longer by then."""
+    talk = Talk(1_500, 25_000, 8_000)
+    goodbye = ahead_usd_micros(75, 0, talk, ONE)
+    assert ahead_usd_micros(60, 15, talk, ONE) == pytest.approx(goodbye * 2.75 / 2, abs=1)
 
 
 @given(
@@ -136,7 +143,7 @@ def test_what_is_left_for_a_goodbye_covers_the_increments_that_begin_in_it(
     """Of the leg and of the room, which may be some seconds older."""
     price = PerMinute(usd_micros, increment_s)
     talk, nothing = Talk(0, 25_000, 8_000), Tariff(rates={"m": Rates(0, 0, 0, 0)})
-    left = wind_down_usd_micros(talk_s, talk, Tariff(rates=nothing.rates, livekit=price))
+    left = ahead_usd_micros(talk_s, 0, talk, Tariff(rates=nothing.rates, livekit=price))
     room_s = talk_s + min(room_is_older_by_s, increment_s)
     assert price.charge(room_s + goodbye_s) - price.charge(room_s) <= left
 

@@ -91,20 +91,37 @@ def test_the_tenant_with_the_fewest_slots_for_its_weight_is_next() -> None:
     assert line.serve() == 7
 
 
-def test_whoever_comes_back_has_no_claim_to_the_past() -> None:
-    """A tenant that was away while others were served takes turns with them from now on."""
+def test_among_equals_whoever_has_had_least_of_late_is_next() -> None:
+    """A tenant that had more slots a moment ago comes after one that had fewer, until that is long past."""
     line = Line()
-    for _ in range(6):
-        line.put("acme")
+    for tenant in ("acme", "acme", "zeta", "zeta"):
+        line.put(tenant)
+    line.held.update(acme=3, zeta=1)
+    line.queue.pass_time(0.0)
+    line.queue.pass_time(10.0)
+    line.held.update(acme=-2)
+    assert line.serve() == 3
+    line.held.update(zeta=-1)
+    line.queue.pass_time(1_000.0)
+    assert line.serve() == 1
+
+
+def test_whoever_comes_has_no_claim_to_what_others_had() -> None:
+    """A tenant that was away takes turns with the others from now on, and is forgotten when it has nothing left."""
+    line = Line()
     for _ in range(4):
-        line.serve()
-    for _ in range(3):
-        line.put("zeta")
-    order = []
-    while line.queue.next():
-        line.held.clear()
-        order.append(line.serve())
-    assert order == [7, 5, 8, 6, 9]
+        line.put("acme")
+    line.held.update(acme=4)
+    line.queue.pass_time(0.0)
+    line.queue.pass_time(10.0)
+    line.put("zeta", at=1.0)
+    line.held.clear()
+    assert line.serve() == 1
+    line.held.clear()
+    line.queue.take(line.queue.of_call("call-5") or line.put())
+    line.queue.pass_time(20.0)
+    line.put("zeta", at=2.0)
+    assert line.serve() == 2
 
 
 def test_who_waits_for_its_own_campaign_keeps_nobody_waiting() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from cluster import outcome as o
-from cluster.messages import Admitted, Verdict
+from cluster.messages import Admitted, Checkpoint, Verdict
 from tests.budget.fakes import call_request
 from tests.budget.house import House, until
 
@@ -60,37 +60,33 @@ async def test_a_restart_remembers_what_was_spent(house: House) -> None:
     assert house.desk.statistics()["spent_usd_micros"] == {"acme": 1_234}
 
 
-async def test_after_a_restart_a_lease_without_an_actor_is_kept_until_it_runs_out(house: House) -> None:
-    """Its holder may be alive where nobody sees it; then the call has died, and its room is closed."""
+async def test_after_a_restart_a_call_without_an_actor_goes_on_in_another(house: House) -> None:
+    """Whether its phone has rung is in the database, so that nobody dials again."""
     await house.desk.admit(call_request(1))
     actor = await house.serving()
-    await house.renew(actor, 3_000)
+    await house.renew(actor, 3_000, checkpoint=Checkpoint(leg="ringing"))
     await house.desk.close()
     actor.die()
-    await house.open()
-    await house.pass_time(9.9)
-    assert house.desk.capacity() == 3
-    await house.pass_time(0.2)
+    del house.actors.alive[actor.slot]
+    await house.open(parked=None)
+    successor = await house.serving()
+    assert successor.assignment.fencing_token == actor.assignment.fencing_token + 1
+    assert successor.assignment.takeover == Checkpoint(leg="dialling")
+    assert await house.renew(actor, 9_000) is Verdict.VOID
+    successor.end(cost_usd_micros=4_000)
     await until(lambda: "call-1" in house.history.finished)
-    record = house.history.finished["call-1"]
-    assert (record.outcome, record.cost_usd_micros) == (o.ACTOR_DIED, 3_000)
-    await until(lambda: house.closed_rooms == ["room-1"])
-    assert house.desk.capacity() == 4
+    assert house.history.finished["call-1"].cost_usd_micros == 4_000
 
 
-async def test_after_a_restart_an_admission_that_was_never_started_runs_out(house: House) -> None:
-    """Its actor is parked and knows nothing of it: it serves others, and the call is recorded as lost."""
-    parked = list(house.actors.alive)
+async def test_after_a_restart_an_admission_that_was_never_started_is_started(house: House) -> None:
+    """Its actor is parked and knows nothing of it; whoever gets the call now begins it."""
     await house.desk.admit(call_request(1))
     actor = await house.serving()
     await house.desk.close()
     actor.state = "parked"
-    await house.open()
-    assert house.desk.statistics()["busy"] == 0
-    await house.pass_time(10.0)
-    await until(lambda: "call-1" in house.history.finished)
+    await house.open(parked=None)
+    assert (await house.serving()).assignment.takeover is None
     assert house.actors.killed == []
-    assert set(parked) <= set(house.actors.alive)
 
 
 async def test_a_restart_ends_actors_whose_call_is_not_its_own(house: House) -> None:

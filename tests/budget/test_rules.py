@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cluster.budget.budgets import Thresholds
 from cluster.budget.rules import desk_rules
 from cluster.errors import SettingsError
 from cluster.profiles import Profile
@@ -26,13 +27,16 @@ def test_the_rules_are_those_of_the_settings(profiles: dict[str, Profile]) -> No
             "RINGMASTER_PARKED": "receptionist=3,reminder=1",
             "RINGMASTER_DAILY_BUDGET_USD": "1.5",
             "RINGMASTER_LEASE_TTL_S": "9",
+            "RINGMASTER_BUDGET_CONCISE_AT": "0.5",
+            "RINGMASTER_BUDGET_PRIORITY_AT": "0.8",
         }
     )
     rules = desk_rules(settings, profiles)
     assert (rules.max_calls, rules.pool.max_actors) == (12, 12)
     assert dict(rules.pool.baseline) == {"receptionist": 3, "reminder": 1}
     assert rules.daily_budget_usd_micros == 1_500_000
-    assert (rules.lease_ttl_s, rules.renew_every_s) == (9, 2)
+    assert rules.thresholds == Thresholds(concise_at=0.5, priority_at=0.8)
+    assert (rules.lease_ttl_s, rules.renew_every_s) == (9, 0.5)
 
 
 def test_parked_actors_of_a_profile_that_does_not_exist_are_refused(profiles: dict[str, Profile]) -> None:

@@ -19,12 +19,13 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cluster.budget.serving.RETRY_S", 0.001)
 
 
-async def test_a_call_whose_process_ends_is_recorded_and_its_room_is_closed(house: House) -> None:
+async def test_a_call_that_nobody_can_take_over_is_recorded_and_its_room_is_closed(house: House) -> None:
     """With the cost and the transcript of its last sign of life, and nobody is left in silence."""
     await house.desk.admit(call_request(1))
     actor = await house.serving()
     await house.renew(actor, 3_000, talk_s=5.0)
     house.room_failures = 2
+    house.nobody_is_left()
     actor.die()
     await until(lambda: "call-1" in house.history.finished and house.closed_rooms)
     record = house.history.finished["call-1"]
@@ -35,6 +36,7 @@ async def test_a_call_whose_process_ends_is_recorded_and_its_room_is_closed(hous
     assert house.desk.capacity() == 4
     assert await house.renew(actor, 9_000) is Verdict.VOID
     assert house.desk.statistics()["spent_usd_micros"] == {"acme": 3_000}
+    house.actors.stillborn = False
     await until(lambda: house.desk.statistics()["parked"] == 2)
 
 
@@ -45,6 +47,7 @@ async def test_a_room_that_can_not_be_closed_is_given_up_and_logged(
     await house.desk.admit(call_request(1))
     actor = await house.serving()
     house.room_failures = 10**9
+    house.nobody_is_left()
     actor.die()
     await until(lambda: "could not be closed" in caplog.text)
     assert "room-1" not in caplog.text
@@ -109,7 +112,7 @@ async def test_a_call_whose_parked_actor_has_died_is_started_by_another(house: H
 
 
 async def test_a_call_that_no_actor_can_start_is_ended(house: House) -> None:
-    """Three tries; then it is recorded, and its room closed."""
+    """Five tries; then it is recorded, and its room closed."""
     house.actors.stillborn = True
     for actor in house.actors.alive.values():
         actor.die()

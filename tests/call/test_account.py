@@ -89,7 +89,7 @@ def test_an_answered_call_adds_up(core: CallCore, account: Account) -> None:
     assert record.charges_usd_micros["model"] > 100 * 3 + 50 * 12
     assert record.quality["mos"] > 4
     assert (record.metered.line_s, record.metered.room_s) == (10.0, 11.0)
-    renewal = account.renewal(core, 111.0)
+    renewal = account.renewal(core, 0.0, 111.0)
     assert (renewal.cost_usd_micros, renewal.metered) == (record.cost_usd_micros, record.metered)
     assert renewal.fencing_token == 3
     assert renewal.checkpoint.resumption_handle == "handle"
@@ -103,7 +103,7 @@ def test_every_kind_of_charge_is_in_the_cost(core: CallCore, account: Account) -
     core.handle(ev.PhoneAnswered(), 101.0)
     for name in ("look_up", "look_up", "end_call"):
         account.tool_ran(name)
-    renewal = account.renewal(core, 162.0)
+    renewal = account.renewal(core, 0.0, 162.0)
     assert renewal.charges_usd_micros == {"trunk": 66_000, "livekit": 12_000, "tools": 100}
     assert renewal.cost_usd_micros == 78_100
     assert renewal.metered.tool_calls == {"look_up": 2, "end_call": 1}
@@ -131,17 +131,17 @@ def test_faults_of_the_connection_are_told_once(core: CallCore, account: Account
     down, fresh = Fault(Stage.UPGRADE, 503), Fault(Stage.SETUP, 1007, "API key not valid")
     account.live_failed(MAIN, down)
     account.live_opened(1, MAIN, 99.0)
-    first = account.renewal(core, 102.0)
+    first = account.renewal(core, 0.0, 102.0)
     told = LiveFault(model=MAIN.model, name="provider-down", blames_provider=True)
     assert (first.live_faults, first.live_ok, first.live_model) == ((told,), False, MAIN.model)
     account.live_opened(1, SPARE, 103.0)
-    second = account.renewal(core, 104.0)
+    second = account.renewal(core, 0.0, 104.0)
     assert (second.live_faults, second.live_ok, second.live_model) == ((), True, "gemini-live-2.5-flash@europe-west4")
-    assert not account.renewal(core, 105.0).live_ok
+    assert not account.renewal(core, 0.0, 105.0).live_ok
     account.live_opened(1, MAIN, 106.0)
     for _ in range(MAX_FAULTS + 1):
         account.live_failed(SPARE, fresh)
-    assert not account.renewal(core, 107.0).live_ok
+    assert not account.renewal(core, 0.0, 107.0).live_ok
     account.live_failed(SPARE, fresh)
     record = account.record(core, o.LIVE_LOST, started_at=1_000.0, now=111.0)
     assert [(f.model, f.name, f.blames_provider) for f in record.live_faults] == [(str(SPARE), "bad-key", False)]

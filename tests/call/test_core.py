@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from cluster import outcome as o
 from cluster.call import core as c
 from cluster.call import events as ev
-from cluster.call import rules
+from cluster.call import rules, takeover, timers
 from cluster.call.faults import Fault, Stage
 from cluster.call.prompts import Prompts, say_filler
 from cluster.call.rules import Rules
@@ -120,7 +120,7 @@ def test_the_models_goodbye_is_played_out_before_the_line_closes() -> None:
     story.tell(ev.AgentAudio(500), ev.TurnDone())
     assert story.pass_time(2) == []
     story.tell(ev.PlayoutDrained())
-    assert story.pass_time(rules.TAIL_S) == [ev.Finish(o.AGENT_ENDED)]
+    assert story.pass_time(timers.TAIL_S) == [ev.Finish(o.AGENT_ENDED)]
 
 
 def test_end_call_before_the_goodbye_waits_for_it() -> None:
@@ -131,7 +131,7 @@ def test_end_call_before_the_goodbye_waits_for_it() -> None:
     story.tell(ev.AgentAudio(700))
     assert story.pass_time(3) == []
     story.tell(ev.TurnDone(), ev.PlayoutDrained())
-    assert story.pass_time(rules.TAIL_S) == [ev.Finish(o.AGENT_ENDED)]
+    assert story.pass_time(timers.TAIL_S) == [ev.Finish(o.AGENT_ENDED)]
 
 
 def test_end_call_in_silence_ends_soon() -> None:
@@ -324,7 +324,7 @@ def test_a_silent_caller_is_asked_and_then_left() -> None:
         story.tell(ev.AgentAudio(100), ev.TurnDone(), ev.PlayoutDrained())
     assert story.pass_time(10.1) == [ev.Prompt(PROMPTS.nobody_there)]
     story.tell(ev.AgentAudio(100), ev.TurnDone(), ev.PlayoutDrained())
-    story.pass_time(rules.TAIL_S)
+    story.pass_time(timers.TAIL_S)
     assert story.outcome == o.SILENCE
 
 
@@ -345,9 +345,9 @@ def test_the_longest_call_ends_politely_and_in_time() -> None:
     """The model is told 15 s before; a model that goes on is cut at the limit."""
     story = Story().talking()
     story.tell(ev.AgentAudio(100))
-    assert story.pass_time(RULES.max_duration_s - rules.WRAP_UP_S) == [ev.Prompt(PROMPTS.time_is_up)]
+    assert story.pass_time(RULES.max_duration_s - timers.WRAP_UP_S) == [ev.Prompt(PROMPTS.time_is_up)]
     story.tell(ev.AgentAudio(100))
-    story.pass_time(rules.WRAP_UP_S)
+    story.pass_time(timers.WRAP_UP_S)
     assert story.outcome == o.MAX_DURATION
 
 
@@ -357,7 +357,7 @@ def test_winding_down_ends_after_the_goodbye() -> None:
     assert story.tell(ev.WindDown(o.MAX_COST)) == [ev.Prompt(PROMPTS.time_is_up)]
     assert story.tell(ev.WindDown(o.MAX_COST)) == []
     story.tell(ev.AgentAudio(100), ev.PlayoutDrained(), ev.TurnDone())
-    story.pass_time(rules.TAIL_S)
+    story.pass_time(timers.TAIL_S)
     assert story.outcome == o.MAX_COST
 
 
@@ -378,7 +378,7 @@ def test_a_caller_on_the_line_hears_a_sentence_when_the_model_is_gone(*, answere
         story.tell(ev.LiveBroke(1, Fault(Stage.SESSION, 1006)))
     assert story.tell(failed(2 if answered else 1))[-1] == ev.SayUnavailable()
     story.tell(ev.PlayoutDrained(), after_s=4)
-    story.pass_time(rules.TAIL_S)
+    story.pass_time(timers.TAIL_S)
     assert story.outcome == (o.LIVE_LOST if answered else o.LIVE_UNREACHABLE)
     assert "unauthorized" in story.core.detail
 
@@ -410,7 +410,7 @@ def test_setting_up_has_a_limit(events: list[ev.Event], expected: Outcome) -> No
     """Whichever end is missing, the call does not wait for ever."""
     story = Story()
     story.tell(*events)
-    story.pass_time(rules.SETUP_LIMIT_S + rules.GOODBYE_LIMIT_S)
+    story.pass_time(takeover.SETUP_LIMIT_S + rules.GOODBYE_LIMIT_S)
     assert story.outcome == expected
 
 
@@ -471,7 +471,7 @@ def test_a_second_setup_of_the_same_connection_changes_nothing() -> None:
     story = Story().talking()
     story.tell(ev.LiveOpened(7))
     assert story.effects[-1] == ev.DropLive(7)
-    assert story.core.live is Live.READY
+    assert story.core.desk.continuity.state is Live.READY
 
 
 def test_an_illegal_event_changes_nothing() -> None:
@@ -583,7 +583,7 @@ class AnyCall(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Left alone, every call that is not being dialled comes to its end."""
         if self.story.core.leg not in {Leg.DIALLING, Leg.RINGING}:
-            for _ in range(int(RULES.max_duration_s + rules.SETUP_LIMIT_S + rules.GOODBYE_LIMIT_S)):
+            for _ in range(int(RULES.max_duration_s + takeover.SETUP_LIMIT_S + rules.GOODBYE_LIMIT_S)):
                 self.story.pass_time(1)
                 if self.story.opening and self.story.outcome is None:
                     self.story.tell(ev.LiveFailed(self.story.opening, Fault(Stage.SETUP, 0)))

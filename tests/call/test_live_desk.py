@@ -286,7 +286,7 @@ def test_a_goaway_is_followed_between_two_turns() -> None:
     assert talk.tell(ev.GoingAway(50)) == []
     talk.answer()
     assert talk.end_turn() == [ev.Settled(), ev.OpenLive(2, 0, "h1")]
-    assert talk.desk.state is Live.ROTATING
+    assert talk.desk.continuity.state is Live.ROTATING
 
 
 def test_after_the_end_nothing_is_repaired() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cluster.call import events as ev
-from cluster.call.call import Media
+from cluster.call.equipment import Media
 from cluster.call.line import CallerLine
 from cluster.call.playout import duration_ms
 from cluster.messages import CallEvent, Renewal, Verdict
@@ -37,6 +37,10 @@ class NoRoom:
 
     async def wait_for_subscription(self) -> None:
         """It hears at once."""
+
+    async def finds_caller(self, _within_s: float) -> bool:
+        """The phone never leaves."""
+        return True
 
     async def stats(self) -> None:
         """Nothing is lost on the way."""
@@ -74,12 +78,17 @@ class ClockVoice:
         self._more.set()
         return ms
 
+    @property
+    def unheard_ms(self) -> float:
+        """What is still to be heard."""
+        return max(0.0, self.until - time.monotonic()) * 1000
+
     def clear(self) -> float:
         """Fall silent."""
-        unheard_s = max(0.0, self.until - time.monotonic())
+        unheard_ms = self.unheard_ms
         self.until = time.monotonic()
         self._more.clear()
-        return unheard_s * 1000
+        return unheard_ms
 
     async def play_for_ever(self) -> None:
         """Tell when everything was heard."""

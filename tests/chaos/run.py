@@ -11,7 +11,8 @@ from statistics import quantiles
 from typing import Any, Final
 
 from cluster import outcome as o
-from cluster.call.call import Equipment, PhoneCall
+from cluster.call.call import PhoneCall
+from cluster.call.equipment import Equipment
 from cluster.call.live import LiveSession, make_client, open_session
 from cluster.local.live import LiveEndpoint
 from cluster.local.scenario import Scenario

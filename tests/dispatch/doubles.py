@@ -81,6 +81,13 @@ class PoolDouble:
         self._check()
         return [call for call in self.live.values() if tenant in {None, call["tenant"]}]
 
+    async def budgets(self) -> list[dict[str, Any]]:
+        """One, of a tenant's day."""
+        self._check()
+        of = {"scope": "tenant", "name": "acme", "window": "day", "time_zone": "UTC", "mode": "concise"}
+        money = {"cap_usd_micros": 100, "spent_usd_micros": 60, "held_usd_micros": 15, "free_usd_micros": 25}
+        return [{**of, **money, "begins_at": 0.0, "ends_at": 86_400.0}]
+
     async def queue(self, tenant: str | None) -> list[dict[str, Any]]:
         """Those that wait."""
         self._check()

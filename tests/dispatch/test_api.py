@@ -322,6 +322,19 @@ async def test_another_tenants_call_does_not_exist(api: Api, pool: PoolDouble, h
     assert pool.hung_up == []
 
 
+async def test_budgets_are_shown_to_administrators(api: Api) -> None:
+    """With what is left of each; other keys are refused."""
+    (budget,) = (await api.ask("GET", "/v1/budgets", ADMIN_KEY)).json()["budgets"]
+    assert (budget["scope"], budget["name"], budget["free_usd_micros"], budget["mode"]) == (
+        "tenant",
+        "acme",
+        25,
+        "concise",
+    )
+    problem = await api.problem("GET", "/v1/budgets", KEY)
+    assert (problem["status"], problem["scope"]) == (403, "admin")
+
+
 async def test_pages_of_calls(api: Api, pool: PoolDouble, history: HistoryPort) -> None:
     """By state and page by page, live ones with what they cost so far."""
     for number in range(3):
@@ -442,6 +455,7 @@ async def test_the_description_of_the_api(api: Api) -> None:
         "/v1/calls/{call_id}/hangup",
         "/v1/queue",
         "/v1/calls/{call_id}/events",
+        "/v1/budgets",
         "/livekit/webhook",
         "/healthz",
         "/readyz",

@@ -16,6 +16,7 @@ from livekit import api
 from actors import names
 from cluster.settings import load_settings
 from tests.e2e.conftest import System, until
+from tests.e2e.test_calls import said
 
 LONG = [{"wait": "turn_end"}, {"pause_ms": 60_000}]
 
@@ -54,18 +55,38 @@ def test_call_processes_run_at_full_priority(system: System) -> None:
         assert int(stat.rpartition(")")[2].split()[16]) == 0
 
 
+def process_of(call_id: str) -> int:
+    """The process that has the call, as soon as one does."""
+
+    def find() -> int | None:
+        statuses = (ray.get(handle.status.remote()) for handle in names.find_call_actors().values())
+        return next((status.pid for status in statuses if status.call_id == call_id), None)
+
+    return until(find)
+
+
 @pytest.mark.usefixtures("cluster")
-def test_a_killed_call_process_leaves_nobody_in_silence(system: System) -> None:
-    """The phone is hung up at once, the record says whose fault it was, and the pool is whole again."""
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_lost_call_process_costs_no_call(system: System, fault: signal.Signals) -> None:
+    """Killed or frozen: the phone stays up, the conversation goes on, and nobody is greeted again."""
     system.until_warm()
-    phone_call = system.ring(steps=LONG)
+    phone_call = system.ring()
     system.phone(phone_call, until="answered")
     call_id = system.inbound_call(phone_call)["call_id"]
-    busy = next(h for h in names.find_call_actors().values() if ray.get(h.status.remote()).call_id == call_id)
-    os.kill(pid_of(busy), signal.SIGKILL)
-    assert system.phone(phone_call)["ending"] == "room-deleted"
+    until(lambda: "What time" in str(system.call(call_id)["transcript"]))
+    lost = process_of(call_id)
+    os.kill(lost, fault)
+    try:
+        phone = system.phone(phone_call)
+    finally:
+        if fault is signal.SIGSTOP:
+            os.kill(lost, signal.SIGCONT)
     call = system.ended(call_id)
-    assert call["outcome"]["reason"] == "actor-died"
+    assert (phone["ending"], call["outcome"]["reason"]) == ("room-deleted", "agent-ended")
+    spoken = [line["text"] for line in phone["lines"] if line["who"] == "caller"]
+    # What is spoken to a process that is gone, nobody has heard; the agent asks for it.
+    assert len([line for line in spoken if line not in said(call, "caller")]) <= 1
+    assert sum("Good morning" in line for line in said(call, "agent")) == 1
     system.until_warm()
 
 

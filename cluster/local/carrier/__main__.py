@@ -20,6 +20,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--livekit-url", required=True)
     parser.add_argument("--api-key", required=True)
     parser.add_argument("--api-secret", required=True)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--scenario", type=Path, help="scripts of the phones; default: the demo's")
     parser.add_argument("--outbound-script", default="", help="the agent whose caller answers; default: the last one")
@@ -40,7 +41,7 @@ async def _run(options: argparse.Namespace) -> None:
         calls_per_second=options.calls_per_second,
         transcribe=not options.no_transcribe,
     )
-    async with carrier, serve(carrier, options.port) as url:
+    async with carrier, serve(carrier, options.port, options.host) as url:
         print(json.dumps({"url": url}), flush=True)  # noqa: T201 - the line that tells the parent process where it listens
         await stop.wait()
 

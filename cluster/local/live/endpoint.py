@@ -118,7 +118,7 @@ class LiveEndpoint:
     async def _start(self) -> None:
         if self._state_dir is None:
             self._temporary = Path(tempfile.mkdtemp(prefix="ringmaster-live-"))
-        certificate = make_certificate(self._state_dir or self._temporary or Path())
+        certificate = make_certificate(self._state_dir or self._temporary or Path(), host=self._host)
         self.ca_file = certificate.ca_file
         await asyncio.gather(asyncio.to_thread(self._say_all_once), self._warm_recognizer())
         port = await self._listen(self._port, certificate.context, web.get("/{path:.*}", self._live))

@@ -1,0 +1,74 @@
+"""`BudgetPool` put together. Apart from its class, which Ray imports in every process that holds the actor's handle."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from actors import control_plane
+from actors.ports import RayCallActors, RayHistory, RayNodes
+from cluster.budget.desk import Desk
+from cluster.budget.policy import NO_POLICY, Policy, load_policy
+from cluster.budget.rules import desk_rules
+from cluster.dispatch.inbound import Inbound
+from cluster.dispatch.reconciler import Reconciler
+from cluster.dispatch.rooms import LivekitRooms
+from cluster.keys import KeyRing
+from cluster.models import load_models
+from cluster.profiles import Profile, load_profiles
+from cluster.storage import open_engine, upgrade
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from cluster.settings import Settings
+
+
+async def open_desk(settings: Settings, scope: AsyncExitStack) -> tuple[Desk, KeyRing]:
+    """The open desk and the API keys, on the database at its newest migration; `scope` closes them.
+
+    Raises `SettingsError`, `ProfileError` or `PriceError` for what is configured wrong.
+    """
+    engine, profiles, policy = await asyncio.to_thread(_read, settings)
+    livekit = settings.livekit
+    rooms = LivekitRooms(livekit.url, livekit.api_key, livekit.api_secret.get_secret_value())
+    scope.push_async_callback(rooms.close)
+    desk = Desk(
+        rules=desk_rules(settings, profiles),
+        profiles=profiles,
+        engine=engine,
+        actors=RayCallActors(settings),
+        nodes=RayNodes(),
+        history=RayHistory(),
+        close_room=rooms.delete,
+        policy=policy,
+    )
+    scope.push_async_callback(desk.close)
+    await desk.open()
+    reconciler = _reconciler(settings, desk, rooms, frozenset(profiles))
+    scope.push_async_callback(reconciler.close)
+    reconciler.start()
+    return desk, KeyRing(engine)
+
+
+def _reconciler(settings: Settings, desk: Desk, rooms: LivekitRooms, profiles: frozenset[str]) -> Reconciler:
+    dispatch = settings.dispatch
+    # It asks as anybody does, since an admission may take as long as a caller is willing to wait.
+    inbound = Inbound(
+        control_plane.pool(),
+        control_plane.history(),
+        rooms,
+        default_profile=dispatch.default_profile,
+        profiles=profiles,
+    )
+    return Reconciler(desk, rooms, inbound, room_prefix=dispatch.room_prefix, agent_name=dispatch.agent_name)
+
+
+def _read(settings: Settings) -> tuple[Engine, Mapping[str, Profile], Policy]:
+    engine = open_engine(settings.database_url, fsync=True)
+    upgrade(engine)
+    file = settings.policy_file
+    policy = NO_POLICY if file is None else load_policy(file)
+    return engine, load_profiles(settings.profiles_dir, load_models()), policy

@@ -1,0 +1,1 @@
+"""The optional test on a real KubeRay: `make kube-test`."""
