@@ -24,7 +24,15 @@ from cluster.dispatch.access import Doorkeeper, permit
 from cluster.dispatch.ports import ControlPlaneDown, History, Pool
 from cluster.dispatch.problems import Problem
 from cluster.dispatch.requests import CallBody, new_call_id, outbound_request
-from cluster.dispatch.schemas import BudgetList, CallAccepted, CallDetail, CallList, ProblemDocument, QueueList
+from cluster.dispatch.schemas import (
+    BudgetList,
+    CallAccepted,
+    CallDetail,
+    CallList,
+    PoolView,
+    ProblemDocument,
+    QueueList,
+)
 from cluster.dispatch.streams import event_stream
 from cluster.dispatch.webhook import Webhooks
 from cluster.keys import Principal
@@ -194,6 +202,12 @@ async def list_budgets(front: TheFront, _key: AdminKey) -> dict[str, Any]:
 async def show_queue(front: TheFront, _key: AdminKey) -> dict[str, Any]:
     """The calls of every tenant that can't start yet, in the order of their arrival. Numbers are masked."""
     return {"calls": await front.pool.queue(None)}
+
+
+@system.get("/v1/pool", response_model=PoolView, responses=_errors(401, 403, 503))
+async def show_pool(front: TheFront, _key: AdminKey) -> dict[str, Any]:
+    """The call actors: how many are parked for each profile and how many should be, where, and what bounds it."""
+    return await front.pool.pool()
 
 
 @system.post("/livekit/webhook", responses=_errors(401, 503))

@@ -38,6 +38,9 @@ class Pool(Protocol):
     async def queue(self, tenant: str | None, /) -> list[dict[str, Any]]:
         """The calls that wait to start, of one tenant or of all, in the order of their arrival."""
 
+    async def pool(self) -> dict[str, Any]:
+        """How the pool of call actors stands."""
+
     async def statistics(self) -> dict[str, Any]:
         """Numbers for monitoring, and `draining`."""
 
