@@ -63,7 +63,7 @@ def _reconciler(settings: Settings, desk: Desk, rooms: LivekitRooms, profiles: f
         default_profile=dispatch.default_profile,
         profiles=profiles,
     )
-    return Reconciler(desk, rooms, inbound, room_prefix=dispatch.room_prefix, agent_name=dispatch.agent_name)
+    return Reconciler(desk.occupancy, rooms, inbound, room_prefix=dispatch.room_prefix, agent_name=dispatch.agent_name)
 
 
 def _read(settings: Settings) -> tuple[Engine, Mapping[str, Profile], Policy]:

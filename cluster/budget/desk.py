@@ -21,6 +21,7 @@ from cluster.budget.journal import Journal
 from cluster.budget.leases import Lease, LeaseBook, LeaseState
 from cluster.budget.limits import Limits
 from cluster.budget.nodes import NodeKeeper
+from cluster.budget.occupancy import Occupancy
 from cluster.budget.policy import NO_POLICY, Policy
 from cluster.budget.pool import Pool
 from cluster.budget.pricing import Bill
@@ -104,6 +105,7 @@ class Desk:
             clock=clock,
             lease_ids=_names("lease"),
         )
+        self.occupancy = Occupancy(self._book, self._serving, self._doorway.waiting_room)
         self._ticking: asyncio.Task[None] | None = None
         self._next_sweep = 0.0
 
@@ -221,19 +223,6 @@ class Desk:
         found = ((lease, self._serving.call(lease.lease_id)) for lease in self._book)
         utc = self._clock.utc()
         return [_shown(lease, call, utc) for lease, call in found if call and tenant in {None, lease.tenant}]
-
-    def rooms(self) -> dict[str, tuple[str, float]]:
-        """By room: the id of the call that has it or waits for it, and since when it is in there, in UTC seconds."""
-        places = {room: (call_id, math.inf) for room, call_id in self._doorway.waiting_room.rooms()}
-        for lease in self._book:
-            if (call := self._serving.call(lease.lease_id)) is not None:
-                since = call.started_at if lease.state in {LeaseState.HELD, LeaseState.WINDING_DOWN} else math.inf
-                places[call.request.room] = lease.call_id, since
-        return places
-
-    def give_up(self, call_id: str) -> None:
-        """End a call, and its process, that does not notice that there is nothing left of it."""
-        self._serving.give_up(call_id)
 
     def budgets(self) -> list[dict[str, Any]]:
         """How every budget stands, in micro-dollars; times are UTC seconds, None for a budget without a window."""

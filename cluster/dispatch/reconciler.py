@@ -20,7 +20,7 @@ EVERY_S: Final = 60.0
 
 
 class Calls(Protocol):
-    """`cluster.budget.desk.Desk`."""
+    """`cluster.budget.occupancy.Occupancy`."""
 
     def rooms(self) -> Mapping[str, tuple[str, float]]:
         """By room: the id of the call that has it or waits for it, and since when it is in there, in UTC seconds."""

@@ -340,19 +340,19 @@ async def test_it_is_known_which_call_is_in_which_room(house: House) -> None:
     for actor in actors:
         actor.answers.clear()
     await house.desk.admit(call_request(1))
-    assert house.desk.rooms() == {"room-1": ("call-1", math.inf)}
+    assert house.desk.occupancy.rooms() == {"room-1": ("call-1", math.inf)}
     for actor in actors:
         actor.answers.set()
     await house.serving()
-    await until(lambda: house.desk.rooms() == {"room-1": ("call-1", house.clock.utc())})
+    await until(lambda: house.desk.occupancy.rooms() == {"room-1": ("call-1", house.clock.utc())})
 
 
 async def test_a_call_that_is_given_up_ends_with_its_process(house: House) -> None:
     """What it last reported is what is known; a call that nobody has is no matter."""
     await house.desk.admit(call_request(1))
     actor = await house.serving()
-    house.desk.give_up("call-1")
-    house.desk.give_up("call-2")
+    house.desk.occupancy.give_up("call-1")
+    house.desk.occupancy.give_up("call-2")
     await until(lambda: "call-1" in house.history.finished)
     assert house.history.finished["call-1"].outcome == o.ACTOR_DIED
     await until(lambda: actor.slot in house.actors.killed)
