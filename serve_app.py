@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ray import serve
 
 from actors import control_plane, names
+from actors.exporter import Exporter
 from cluster.dashboard.pages import add_dashboard
 from cluster.dispatch.api import build_api
 from cluster.dispatch.wiring import Office, open_front
@@ -37,6 +38,11 @@ async def _ready() -> Settings:
     configure_logging(settings)
     await asyncio.to_thread(names.ensure_control_plane, settings)
     return settings
+
+
+async def _no_statistics() -> dict[str, Any]:
+    """A replica counts nothing; that its loop is in time is all that there is to tell of it."""
+    return {}
 
 
 @serve.deployment(num_replicas=REPLICAS, ray_actor_options=LIGHT, graceful_shutdown_timeout_s=LAST_WORDS_S)
@@ -70,6 +76,7 @@ class Frontdoor:
         settings = await _ready()
         self._front = open_front(settings, control_plane.pool(), control_plane.history())
         self._settings = settings
+        self._exporting = asyncio.create_task(Exporter("frontdoor", _no_statistics).run_for_ever(), name="metrics")
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Serve asks for the application after `__init__`."""

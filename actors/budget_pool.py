@@ -86,8 +86,11 @@ class BudgetPool:
         async with self._opening:
             if self._opened is None:
                 from actors.assembly import open_desk
+                from actors.exporter import Exporter
 
                 async with AsyncExitStack() as scope:
                     self._opened = await open_desk(self._settings, scope)
+                    exporting = asyncio.create_task(Exporter("budget-pool", self.statistics).run_for_ever())
+                    scope.callback(exporting.cancel)
                     self._close = scope.pop_all()
             return self._opened

@@ -62,7 +62,10 @@ class Records:
     async def _history(self) -> History:
         async with self._opening:
             if self._opened is None:
+                from actors.exporter import Exporter
+
                 self._opened = await asyncio.to_thread(self._open)
+                self._exporting = asyncio.create_task(Exporter("records", self.statistics).run_for_ever())
             return self._opened
 
     def _open(self) -> History:

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cluster import __version__
 from cluster.client import Client
 from cluster.errors import InputError, RingmasterError
+from cluster.records.timeline import timeline, without_words
 from cluster.settings import database_url, describe_settings, load_client_settings, prices_file, profiles_dir
 
 if TYPE_CHECKING:
@@ -121,6 +123,27 @@ def calls(
         for line in one["transcript"]:
             _console().print(_progress(line | {"kind": "line"}), markup=False)
         _console().print(_facts(one))
+
+
+@app.command("timeline")
+def show_timeline(
+    call_id: CallId,
+    *,
+    words: Annotated[bool, typer.Option(help="Show what was said, too.")] = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """What happened in a call, when, in which layer, and how long it took."""
+    with _client(url) as api:
+        one = api.call(call_id)
+    entries = timeline(one["events"] if words else map(without_words, one["events"]))
+    table = _table("at", "layer", "what", "took")
+    for entry in entries:
+        took = "" if entry.ms is None else f"{entry.ms:.0f} ms"
+        table.add_row(
+            f"{entry.at_s:.3f} s", entry.layer, Text(entry.text), took, style="red" if entry.trouble else None
+        )
+    show({"call_id": call_id, "timeline": [asdict(entry) for entry in entries]}, table, as_json=as_json)
 
 
 @app.command()

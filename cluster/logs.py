@@ -43,6 +43,8 @@ _SECRETS = re.compile(
     r"|(?<=Bearer )[^\s'\"]+",
 )
 _NUMBER = re.compile(r"(?:\+|%2B)[1-9][0-9]{6,14}|(?<=sip:)[0-9]{5,}(?=@)")
+_CARD = re.compile(r"(?<![\d.])[3-6]\d{3}[ -]?\d{4,6}[ -]?\d{4,5}[ -]?\d{0,4}(?![\d.])")
+_CARDS_DIGITS = range(13, 17)
 _RAYS_OWN = "_ray_"
 """What Ray adds to every record of a process that it runs in."""
 _STAYS = frozenset({"timestamp", "level", "logger", "call_id"})
@@ -93,8 +95,16 @@ def call_scope(call_id: str) -> Iterator[None]:
 
 
 def redact(text: str) -> str:
-    """The text without tokens, keys and passwords, and with phone numbers masked."""
-    return _NUMBER.sub(lambda found: mask(found[0].replace("%2B", "+")), _SECRETS.sub(REMOVED, text))
+    """The text without tokens, keys, passwords and numbers of payment cards, and with phone numbers masked."""
+    without_cards = _CARD.sub(lambda found: REMOVED if _is_card(found[0]) else found[0], _SECRETS.sub(REMOVED, text))
+    return _NUMBER.sub(lambda found: mask(found[0].replace("%2B", "+")), without_cards)
+
+
+def _is_card(text: str) -> bool:
+    """Whether the digits have the check sum of a card's (ISO/IEC 7812): it is a multiple of ten."""
+    digits = [int(character) for character in text if character.isdigit()]
+    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
+    return len(digits) in _CARDS_DIGITS and str(sum(doubled) + sum(digits[-1::-2])).endswith("0")
 
 
 def _clean(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

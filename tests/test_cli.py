@@ -149,6 +149,20 @@ async def test_calls_are_listed_and_shown(served: Served) -> None:
     assert "join 60 ms" in shown.output
 
 
+async def test_the_timeline_of_a_call(served: Served) -> None:
+    """What happened and when; what was said only if asked for."""
+    await served.history.begin(a_request(), START)
+    await served.history.append([an_event("latency", name="turn", ms=612.0), an_event("leg", 2.5, state="answered")])
+    await served.history.append([an_event("line", 3.0, who="caller", text="My secret.", heard=True)])
+    shown = (await served.ringmaster("timeline", "call_1")).output
+    assert "phone answered" in shown
+    assert "612 ms" in shown
+    assert "secret" not in shown
+    assert "My secret." in (await served.ringmaster("timeline", "call_1", "--words")).output
+    listed = json.loads((await served.ringmaster("timeline", "call_1", "--json")).output)["timeline"]
+    assert [entry["layer"] for entry in listed] == ["speech", "sip", "speech"]
+
+
 async def test_a_call_is_hung_up(served: Served) -> None:
     """The pool is told, once."""
     await served.pool.admit(a_request())

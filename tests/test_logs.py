@@ -48,6 +48,11 @@ log = logging.getLogger("ringmaster.test")
         ("Authorization: Bearer rm_0a1b2c3d_secret-part", "Authorization: Bearer [removed]"),
         ("key rm_0a1b2c3d_secret-part.", "key [removed]."),
         ("postgresql://me:hunter2@db/calls", "postgresql://[removed]@db/calls"),
+        ("my card is 4111 1111 1111 1111, or 378282246310005", "my card is [removed], or [removed]"),
+        (
+            "a node of 4111111111111112 bytes at 1790000000.4111111",
+            "a node of 4111111111111112 bytes at 1790000000.4111111",
+        ),
         ("2026-11-24T12:00:00 took 1234567 us, 5 calls", "2026-11-24T12:00:00 took 1234567 us, 5 calls"),
     ],
 )

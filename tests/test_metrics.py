@@ -9,8 +9,8 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.messages import Metered, Usage
-from cluster.metrics import Tally, render
-from tests.records.examples import a_record
+from cluster.metrics import EventTally, Tally, families, render
+from tests.records.examples import a_record, an_event
 
 RECORD = a_record(
     cost_usd_micros=20_000,
@@ -125,3 +125,52 @@ def test_a_snapshot_is_of_its_moment() -> None:
 def test_statistics_may_lack_anything() -> None:
     """A scrape while the pool starts has no numbers, and no error."""
     assert [name for name in samples({}) if not name[0].startswith("ringmaster_")] == []
+
+
+def test_what_happens_in_calls_is_counted_as_it_happens() -> None:
+    """Each event in its counter, by the fields that make its labels; others in none."""
+    tally = EventTally()
+    tally.add(
+        [
+            an_event("live", state="ready", connection=1),
+            an_event("live", state="connecting", connection=1),
+            an_event("live", state="switched", resumed=True, planned=False, gap_ms=300),
+            an_event("fault", what="stall", cure="nudge"),
+            an_event("tool", name="look_up", state="answered", ok=True, ms=3),
+            an_event("tool", name="look_up", state="called"),
+            an_event("interrupted", unheard_ms=300),
+            an_event("line", who="agent", text="Hello."),
+            an_event("quality", mos=4.2, loss=0.0, resampler="LQ", frame_us=150.0),
+            an_event("quality", mos=4.2, loss=0.0, resampler="LQ"),
+        ]
+    )
+    found = samples({"happened": pickle.loads(pickle.dumps(tally.snapshot()))})  # noqa: S301 our own
+    assert found["ringmaster_live_sessions_opened_total",] == 1
+    assert found["ringmaster_live_sessions_resumed_total", "False", "True"] == 1
+    assert found["ringmaster_call_faults_total", "stall"] == 1
+    assert found["ringmaster_tool_runs_total", "look_up", "True"] == 1
+    assert found["ringmaster_barge_ins_total",] == 1
+    assert found["ringmaster_lines_total", "agent"] == 1
+    assert found["ringmaster_frame_seconds_count", "LQ"] == 1
+    assert found["ringmaster_frame_seconds_bucket", "0.0002", "LQ"] == 1
+    assert "Hello" not in render({"happened": tally.snapshot()})
+
+
+def test_the_line_and_the_cost_by_kind() -> None:
+    """In the units of the names: seconds, a ratio, dollars."""
+    tally = Tally()
+    quality = {"mos": 4.2, "loss": 0.01, "jitter_ms": 20.0, "rtt_ms": 80.0}
+    tally.add(replace(RECORD, quality=quality, charges_usd_micros={"model": 15_000, "trunk": 5_000}))
+    found = samples({"measured": tally.snapshot()})
+    assert found["ringmaster_line_jitter_seconds_sum", "outbound"] == 0.02
+    assert found["ringmaster_line_rtt_seconds_sum", "outbound"] == 0.08
+    assert found["ringmaster_line_loss_ratio_sum", "outbound"] == 0.01
+    assert found["ringmaster_cost_usd_total", "trunk"] == 0.005
+
+
+def test_only_what_has_a_value_is_exported() -> None:
+    """An actor does not speak for another one's numbers."""
+    assert {family.name for family in families({"unstored": 2, "event_loop_lag_s": {"records": 0.01}})} == {
+        "ringmaster_events_unstored",
+        "ringmaster_event_loop_lag_seconds",
+    }

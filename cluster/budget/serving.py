@@ -315,6 +315,8 @@ class Serving:
         self._garage.give_back(lease.slot)
         self.ended[str(record.outcome)] += 1
         self.tally.add(record)
+        known_as = {"call_id": record.call_id, "room": record.room, "slot": record.slot}
+        log.info("a call has ended", extra=known_as | {"outcome": str(record.outcome)})
         self.deliver(lease_id, record)
 
     async def _deliver(self, lease_id: str, record: CallRecord) -> None:

@@ -258,7 +258,8 @@ class PhoneCall:
             if (stats := await self._link.stats()) is not None:
                 mos = self._account.line(stats)
                 self._voice.quality = self._line.quality = resampler_quality(mos)
-                self._note("quality", mos=round(mos, 2), loss=round(stats.loss, 4), resampler=self._line.quality)
+                figures = {"mos": round(mos, 2), "loss": round(stats.loss, 4), "frame_us": self._line.take_frame_us()}
+                self._note("quality", **figures, resampler=self._line.quality)
 
     def _note(self, kind: str, **fields: Any) -> None:
         self._account.note(kind, time.monotonic(), **fields)
@@ -347,6 +348,8 @@ class PhoneCall:
         closing = asyncio.create_task(self._live.aclose())
         if self._request.direction is Direction.INBOUND:
             self._account.caller_number = self._link.caller_number
+        if ids := self._link.carriers_ids:
+            self._note("ids", **ids)
         await self._link.take_back()
         if not self._is_evicted and await self._heartbeat.is_ours():
             await self._kit.rooms.delete(self._request.room)

@@ -33,6 +33,14 @@ class CallerLine:
         self._on_pcm = on_pcm
         self._on_event = on_event
         self._meter = SpeechMeter()
+        self._frames = 0
+        self._busy_s = 0.0
+
+    def take_frame_us(self) -> float:
+        """Microseconds that a frame took since this was asked last, resampling included; 0 where none came."""
+        mean_us = self._busy_s / self._frames * 1_000_000 if self._frames else 0.0
+        self._frames, self._busy_s = 0, 0.0
+        return round(mean_us, 1)
 
     async def listen_for_ever(self, link: RoomLink) -> None:
         """Frame by frame; the resampler keeps its state and changes its quality only in a pause."""
@@ -45,7 +53,10 @@ class CallerLine:
             resampler = Resampler(LINE_HZ, INPUT_HZ, self.quality)
             try:
                 async for event in stream:
+                    began = time.perf_counter()
                     self._hear(resampler.feed(np.frombuffer(event.frame.data, np.int16)))
+                    self._busy_s += time.perf_counter() - began
+                    self._frames += 1
                     if resampler.quality != self.quality and not self._meter.speaking:
                         resampler = Resampler(LINE_HZ, INPUT_HZ, self.quality)
                     if link.caller_track is not source:

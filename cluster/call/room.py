@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from livekit import api, rtc
 from livekit.rtc.participant import PublishTrackError, UnpublishTrackError
@@ -39,6 +39,8 @@ KEYS = "0123456789*#ABCD"
 """In the order of their codes (RFC 4733, 3.2)."""
 CALL_STATUS = "sip.callStatus"
 PHONE_NUMBER = "sip.phoneNumber"
+CARRIERS_IDS: Final = {"livekit": "sip.callID", "sip": "sip.callIDFull", "twilio": "sip.twilio.callSid"}
+"""Under which names others know the call: LiveKit's id, the Call-ID header, and Twilio's sid."""
 
 
 class RoomUnreachable(Exception):
@@ -105,6 +107,12 @@ class RoomLink:
     def caller_number(self) -> str:
         """The number of the phone that called, as SIP gives it; empty where it is not known."""
         return "" if self.caller is None else self.caller.attributes.get(PHONE_NUMBER, "")
+
+    @property
+    def carriers_ids(self) -> dict[str, str]:
+        """What others call this call, by who does: `CARRIERS_IDS`, those that are known."""
+        attributes = {} if self.caller is None else self.caller.attributes
+        return {who: attributes[name] for who, name in CARRIERS_IDS.items() if attributes.get(name)}
 
     async def finds_caller(self, within_s: float) -> bool:
         """Whether the phone is in the room, or comes (back) to it in time."""

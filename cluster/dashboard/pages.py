@@ -24,7 +24,6 @@ from starlette.background import BackgroundTask
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.staticfiles import StaticFiles
 
-from cluster.dashboard.budget import budget_of
 from cluster.dashboard.call_stream import call_stream
 from cluster.dashboard.live import LiveCalls
 from cluster.dashboard.render import render, render_row
@@ -178,9 +177,12 @@ async def show_history(
 
 @pages.get("/pool")
 async def show_pool(dashboard: TheDashboard, viewer: Viewer) -> Response:
-    """The call actors, and the viewer's money."""
-    pool = await dashboard.front.pool.statistics()
-    return _page("pool.html", viewer=viewer, pool=pool, budget=budget_of(viewer.tenant, pool))
+    """The call actors, the viewer's calls that wait, and its budgets; everybody's for whoever may see them."""
+    pool = dashboard.front.pool
+    numbers, budgets, queue = await asyncio.gather(pool.statistics(), pool.budgets(), pool.queue(viewer.tenant))
+    own = ("tenant", viewer.tenant)
+    shown = [one for one in budgets if viewer.may("admin") or (one["scope"], one["name"]) == own]
+    return _page("pool.html", viewer=viewer, pool=numbers, budgets=shown, queue=queue)
 
 
 @pages.get("/calls/{call_id}")

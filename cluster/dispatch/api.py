@@ -6,6 +6,7 @@ Every route is a function of a request and of a `Front`, so it runs the same in 
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -39,6 +40,8 @@ from cluster.keys import Principal
 from cluster.messages import Admitted, CallQuery, Direction, Queued, Refused, Wait
 from cluster.records.views import ENDED, QUEUED, STARTING, cost_view
 
+log = logging.getLogger(__name__)
+
 LARGEST_BODY_BYTES: Final = 1 << 20
 KEY_LENGTH: Final = 200
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -59,7 +62,7 @@ class Front:
     """There is an outbound trunk."""
     version: str
     metrics: Callable[[Mapping[str, Any]], str]
-    """Prometheus text from `BudgetPool`'s statistics."""
+    """Prometheus text from the control actors' statistics."""
     close: Callable[[], Awaitable[None]]
     """Called when the application stops."""
 
@@ -129,6 +132,7 @@ async def create_call(
     answer = await front.pool.admit(request)
     if isinstance(answer, Wait | Refused):
         raise problems.problem_of_admission(answer)
+    log.info("a call was asked for", extra={"call_id": answer.call_id, "answer": type(answer).__name__})
     response.headers["Location"] = f"/v1/calls/{answer.call_id}"
     return {"call_id": answer.call_id, "state": STARTING} if isinstance(answer, Admitted) else _queued_view(answer)
 
@@ -239,7 +243,8 @@ async def readyz(front: TheFront) -> JSONResponse:
 @system.get("/metrics", response_class=PlainTextResponse, responses=_errors(401, 503))
 async def metrics(front: TheFront, _key: AnyKey) -> PlainTextResponse:
     """Prometheus text. Any API key will do."""
-    return PlainTextResponse(front.metrics(await front.pool.statistics()), media_type=METRICS_TYPE)
+    pool, history = await asyncio.gather(front.pool.statistics(), front.history.statistics())
+    return PlainTextResponse(front.metrics({**history, **pool}), media_type=METRICS_TYPE)
 
 
 @system.get("/docs/problems/{slug}", responses=_errors(404))

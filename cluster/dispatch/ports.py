@@ -66,6 +66,9 @@ class History(Protocol):
     async def finish(self, record: CallRecord, /) -> bool:
         """Write how a call ended. False if it had ended already."""
 
+    async def statistics(self) -> dict[str, Any]:
+        """Numbers for monitoring."""
+
     async def webhook_seen(self, event_id: str, /) -> bool:
         """True the first time."""
 

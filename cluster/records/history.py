@@ -18,6 +18,7 @@ from typing import Any, Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from cluster.messages import CallEvent, CallQuery, CallRecord, CallRequest
+from cluster.metrics import EventTally
 from cluster.records.board import Board
 from cluster.records.feed import Entry, Feed
 from cluster.records.store import RecordStore
@@ -37,6 +38,7 @@ class History:
         self._store = store
         self._feed = Feed()
         self._board = Board(time.time_ns() // 1000)
+        self._tally = EventTally()
         self._opening = asyncio.Lock()
         self._storing = asyncio.Lock()
         self._backlog: deque[tuple[int, CallEvent]] = deque(maxlen=BACKLOG)
@@ -54,6 +56,7 @@ class History:
             await self._open(call_id)
             its_own = [event for event in events if event.call_id == call_id]
             self._publish(call_id, its_own)
+            self._tally.add(its_own)
             if not self._feed.ended(call_id):
                 self._board.note(call_id, its_own)
 
@@ -108,9 +111,9 @@ class History:
         """True the first time this webhook is seen."""
         return await asyncio.to_thread(self._store.webhook_seen, event_id, time.time())
 
-    def statistics(self) -> dict[str, int]:
-        """How much is in memory and how much is not stored yet."""
-        return {**self._feed.statistics(), "unstored": len(self._backlog)}
+    def statistics(self) -> dict[str, Any]:
+        """How much is in memory, how much is not stored yet, and what has happened in calls."""
+        return {**self._feed.statistics(), "unstored": len(self._backlog), "happened": self._tally.snapshot()}
 
     async def close(self) -> None:
         """Store what is left and stop."""

@@ -62,6 +62,11 @@ def entry(event: Fields) -> Entry:
     )
 
 
+def without_words(event: Fields) -> Fields:
+    """The event with the number of words in place of what was said."""
+    return {**event, "text": f"({len(event['text'].split())} words)"} if event.get("text") else event
+
+
 def _by_name(event: Fields) -> str:
     return str(event["kind"])
 
@@ -99,6 +104,14 @@ def _quality(event: Fields) -> str:
     return f"line quality {event['mos']:.1f} of 5, {event['loss']:.1%} lost"
 
 
+def _ids(event: Fields) -> str:
+    known = ((name, event.get(who)) for who, name in _WHO.items())
+    return ", ".join(f"{name} {value}" for name, value in known if value)
+
+
+_WHO: Final = {"livekit": "LiveKit's SIP call", "sip": "Call-ID", "twilio": "Twilio's call"}
+
+
 def _over(event: Fields) -> str:
     return f"over: {event['result']}/{event['reason']}"
 
@@ -117,6 +130,7 @@ _KINDS: Final[Mapping[str, tuple[str, Callable[[Fields], str]]]] = {
     "idle": ("speech", lambda event: f"nobody speaks, reminder {event['reminder']}"),
     "opt-out": ("tool", lambda _: "the caller wants no more calls"),
     "callback": ("tool", lambda event: f"the caller wants to be called back: {event['time']}"),
+    "ids": ("sip", _ids),
     "end": ("actor", _over),
     ENDED: ("actor", lambda _: "recorded"),
 }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ class NoRoom:
     """A room whose phone answers as soon as the agent can be heard."""
 
     caller_number = ""
+    carriers_ids: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, on_event: Callable[[ev.Event], None], _on_evicted: Callable[[], None]) -> None:
         self._on_event = on_event

@@ -165,15 +165,34 @@ async def test_the_history_is_searched(browser: httpx2.AsyncClient, house: House
     assert CALLER not in page
 
 
-async def test_the_pool_and_the_budget(browser: httpx2.AsyncClient, house: House) -> None:
-    """Everybody's actors, one's own money; and that nothing is taken, where it is so."""
+async def test_the_pool_and_the_budgets(browser: httpx2.AsyncClient, house: House) -> None:
+    """Everybody's actors, one's own money and queue; and that nothing is taken, where it is so."""
     page = (await browser.get("/pool")).text
-    for words in ("0 of 10", "acme", "$1.5000", "$0.2500", "$50.0000", "does not serve (open)", "success/agent-ended"):
+    for words in ("0 of 10", "tenant acme", "$0.0001 spent", "concise", "does not serve (open)", "success/agent-ended"):
         assert words in page
-    assert "$7" not in page
     assert "Draining" not in page
+    assert "Calls that wait" not in page
     house.pool.draining = True
-    assert "Draining" in (await browser.get("/pool")).text
+    house.pool.queued["call_9"] = {
+        "call_id": "call_9",
+        "tenant": "acme",
+        "number": "+*********07",
+        "profile": "reminder",
+        "waits_for": "ours/capacity",
+        "position": 1,
+        "estimated_wait_s": 65.0,
+    }
+    page = (await browser.get("/pool")).text
+    assert "Draining" in page
+    assert "1, in about 1:05" in page
+
+
+async def test_the_budgets_of_others(stranger: httpx2.AsyncClient) -> None:
+    """Are not shown without the scope for it."""
+    await stranger.post("/login", content=f"key={OTHER_KEY}")
+    page = (await stranger.get("/pool")).text
+    assert "Nothing has been spent yet" in page
+    assert "acme" not in page
 
 
 async def test_the_actor_of_a_call(browser: httpx2.AsyncClient, house: House) -> None:

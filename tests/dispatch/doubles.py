@@ -121,9 +121,6 @@ class PoolDouble:
             "turned_away": {"capacity": 2},
             "ended": {"success/agent-ended": 5},
             "breakers": {"gemini-3.8-live": {"state": "open"}},
-            "daily_budget_usd_micros": 50_000_000,
-            "spent_usd_micros": {"acme": 1_500_000, "other": 7_000_000},
-            "reserved_usd_micros": {"acme": 250_000},
         }
 
     async def authenticate(self, key_sha256_hex: str) -> Principal | None:
@@ -168,6 +165,11 @@ class HistoryPort:
         """See `History`."""
         self._check()
         return await self.history.finish(record)
+
+    async def statistics(self) -> dict[str, Any]:
+        """See `History`."""
+        self._check()
+        return self.history.statistics()
 
     async def webhook_seen(self, event_id: str) -> bool:
         """See `History`."""

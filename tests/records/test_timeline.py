@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cluster.records.timeline import Entry, entry, timeline
+from cluster.records.timeline import Entry, entry, timeline, without_words
 from cluster.records.views import event_view
 
 
@@ -54,6 +54,7 @@ def told(kind: str, **fields: Any) -> Entry:
         ("idle", {"reminder": 1}, "speech", "nobody speaks, reminder 1"),
         ("opt-out", {"reason": "asked"}, "tool", "the caller wants no more calls"),
         ("callback", {"time": "at five"}, "tool", "the caller wants to be called back: at five"),
+        ("ids", {"livekit": "SCL_1", "twilio": "CA1"}, "sip", "LiveKit's SIP call SCL_1, Twilio's call CA1"),
         ("end", {"result": "success", "reason": "agent-ended"}, "actor", "over: success/agent-ended"),
         ("ended", {}, "actor", "recorded"),
         ("leg", {}, "sip", "leg"),
@@ -84,3 +85,11 @@ def test_pieces_of_a_line_are_left_out() -> None:
     ]
     assert [one.text for one in timeline(events)] == ["agent: Hello."]
     assert "Hello" not in repr(timeline(events))
+
+
+def test_what_was_said_can_be_left_out() -> None:
+    """That somebody spoke, and how much, stays."""
+    line = event_view(1, "line", 1.0, {"who": "caller", "text": "My card is 4111 1111", "heard": True})
+    assert entry(without_words(line)).text == "caller: (5 words)"
+    ringing = event_view(2, "leg", 1.0, {"state": "ringing"})
+    assert without_words(ringing) == ringing
