@@ -8,10 +8,13 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
+from actors import control_plane
 from actors.ports import RayCallActors, RayHistory, RayNodes, farewell
 from cluster.budget.desk import Desk
 from cluster.budget.policy import NO_POLICY, Policy, load_policy
 from cluster.budget.rules import desk_rules
+from cluster.dispatch.inbound import Inbound
+from cluster.dispatch.reconciler import Reconciler
 from cluster.dispatch.rooms import LivekitRooms
 from cluster.keys import KeyRing
 from cluster.models import load_models
@@ -46,7 +49,23 @@ async def open_desk(settings: Settings, scope: AsyncExitStack) -> tuple[Desk, Ke
     )
     scope.push_async_callback(desk.close)
     await desk.open()
+    reconciler = _reconciler(settings, desk, rooms, frozenset(profiles))
+    scope.push_async_callback(reconciler.close)
+    reconciler.start()
     return desk, KeyRing(engine)
+
+
+def _reconciler(settings: Settings, desk: Desk, rooms: LivekitRooms, profiles: frozenset[str]) -> Reconciler:
+    dispatch = settings.dispatch
+    # It asks as anybody does, since an admission may take as long as a caller is willing to wait.
+    inbound = Inbound(
+        control_plane.pool(),
+        control_plane.history(),
+        rooms,
+        default_profile=dispatch.default_profile,
+        profiles=profiles,
+    )
+    return Reconciler(desk.occupancy, rooms, inbound, room_prefix=dispatch.room_prefix, agent_name=dispatch.agent_name)
 
 
 def _read(settings: Settings) -> tuple[Engine, Mapping[str, Profile], Policy]:

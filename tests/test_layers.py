@@ -54,6 +54,7 @@ DECIDING = (
     "cluster/campaign/forecast.py",
     "cluster/campaign/hours.py",
     "cluster/campaign/retries.py",
+    "cluster/dispatch/reconcile.py",
     "cluster/dispatch/requests.py",
     "cluster/dispatch/worker_protocol.py",
     "cluster/records/refusal.py",

@@ -21,6 +21,7 @@ from cluster.budget.journal import Journal
 from cluster.budget.leases import Lease, LeaseBook, LeaseState
 from cluster.budget.limits import Limits
 from cluster.budget.nodes import NodeKeeper
+from cluster.budget.occupancy import Occupancy
 from cluster.budget.policy import NO_POLICY, Policy
 from cluster.budget.pool import Pool
 from cluster.budget.pricing import Bill
@@ -106,6 +107,7 @@ class Desk:
             clock=clock,
             lease_ids=_names("lease"),
         )
+        self.occupancy = Occupancy(self._book, self._serving, self._doorway.waiting_room)
         self._ticking: asyncio.Task[None] | None = None
         self._next_sweep = 0.0
 

@@ -135,6 +135,11 @@ class Serving:
             return True
         return await self._tell_to_hang_up(lease)
 
+    def give_up(self, call_id: str) -> None:
+        """End a call, and the process that has it, as if that had died."""
+        if (lease := self._book.of_call(call_id)) is not None:
+            self._end_lost(lease.lease_id)
+
     def deliver(self, lease_id: str, record: CallRecord) -> None:
         """Tell the history of an ending until it knows."""
         self._tasks.spawn("delivery of a record", self._deliver(lease_id, record))

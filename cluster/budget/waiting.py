@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -149,6 +149,10 @@ class WaitingRoom:
     def shown(self, tenant: str | None) -> list[dict[str, Any]]:
         """Those of a tenant, or all, in the order of their arrival. Numbers are masked."""
         return [self._shown(ticket) for ticket in self._queue if tenant in {None, ticket.request.tenant}]
+
+    def rooms(self) -> Iterator[tuple[str, str]]:
+        """The rooms of those that wait, each with the call's id."""
+        return ((ticket.request.room, ticket.request.call_id) for ticket in self._queue)
 
     def _put(self, ticket: Ticket) -> asyncio.Future[Admission]:
         self._queue.put(ticket, self._rules().ageing_s)

@@ -15,13 +15,15 @@ from typing import Final
 
 import aiohttp
 from livekit import api
+from livekit.api.agent_dispatch_service import AgentDispatchService
 from livekit.api.room_service import RoomService
 from livekit.api.sip_service import SipService
 from livekit.protocol.models import ParticipantInfo
-from livekit.protocol.room import DeleteRoomRequest, ListParticipantsRequest
+from livekit.protocol.room import DeleteRoomRequest, ListParticipantsRequest, ListRoomsRequest
 from livekit.protocol.sip import ListSIPDispatchRuleRequest
 
 from cluster.dispatch.ports import Present, Rule
+from cluster.dispatch.reconcile import Room
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class LivekitRooms:
         """`sip_url` is set where another host than `url` serves the SIP API."""
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
         self._rooms = RoomService(self._session, url, api_key, api_secret)
+        self._dispatches = AgentDispatchService(self._session, url, api_key, api_secret)
         self._sip = SipService(self._session, sip_url or url, api_key, api_secret)
         self._clock = clock
         self._rules: dict[str, Rule] = {}
@@ -82,6 +85,22 @@ class LivekitRooms:
         except (api.TwirpError, aiohttp.ClientError, TimeoutError):
             return None
         return [Present(ParticipantInfo.Kind.Name(p.kind), dict(p.attributes)) for p in answer.participants]
+
+    async def all(self) -> Sequence[Room] | None:
+        """Every room; None if LiveKit did not answer."""
+        try:
+            answer = await self._rooms.list_rooms(ListRoomsRequest())
+        except (api.TwirpError, aiohttp.ClientError, TimeoutError):
+            return None
+        return [Room(room.name, room.sid, room.creation_time_ms / 1000 or room.creation_time) for room in answer.rooms]
+
+    async def asks_for(self, room: str, agent_name: str) -> str | None:
+        """The metadata with which the room asks for that agent; None if it does not, or LiveKit did not answer."""
+        try:
+            dispatches = await self._dispatches.list_dispatch(room)
+        except (api.TwirpError, aiohttp.ClientError, TimeoutError):
+            return None
+        return next((one.metadata for one in dispatches if one.agent_name == agent_name), None)
 
     async def rule(self, rule_id: str) -> Rule | None:
         """The SIP dispatch rule; None if there is none or no answer. The list is asked for about once a minute."""

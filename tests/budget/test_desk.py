@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import replace
 
 import pytest
@@ -331,3 +332,27 @@ async def test_without_parked_actors_one_outbound_call_is_the_probe(
     (await house.serving("call-2")).end(live_faults=(DOWN,))
     await until(lambda: house.desk.statistics()["breakers"][MODEL]["state"] == "open")
     await house.desk.close()
+
+
+async def test_it_is_known_which_call_is_in_which_room(house: House) -> None:
+    """One that has not begun need not be there yet."""
+    actors = list(house.actors.alive.values())
+    for actor in actors:
+        actor.answers.clear()
+    await house.desk.admit(call_request(1))
+    assert house.desk.occupancy.rooms() == {"room-1": ("call-1", math.inf)}
+    for actor in actors:
+        actor.answers.set()
+    await house.serving()
+    await until(lambda: house.desk.occupancy.rooms() == {"room-1": ("call-1", house.clock.utc())})
+
+
+async def test_a_call_that_is_given_up_ends_with_its_process(house: House) -> None:
+    """What it last reported is what is known; a call that nobody has is no matter."""
+    await house.desk.admit(call_request(1))
+    actor = await house.serving()
+    house.desk.occupancy.give_up("call-1")
+    house.desk.occupancy.give_up("call-2")
+    await until(lambda: "call-1" in house.history.finished)
+    assert house.history.finished["call-1"].outcome == o.ACTOR_DIED
+    await until(lambda: actor.slot in house.actors.killed)
