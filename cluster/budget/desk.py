@@ -74,18 +74,7 @@ class Desk:
         self._providers = Providers(rules.breaker, clock.now)
         self._garage = self._new_garage(actors)
         self._nodes = NodeKeeper(self._garage, nodes, rules.pool, clock.now)
-        self._serving = Serving(
-            book=self._book,
-            garage=self._garage,
-            journal=self._journal,
-            history=history,
-            farewell=farewell,
-            close_room=close_room,
-            clock=clock,
-            providers=self._providers,
-            renew_every_s=rules.renew_every_s,
-            lease_ttl_s=rules.lease_ttl_s,
-        )
+        self._serving = self._new_serving(history, farewell, close_room)
         self._limits = Limits(
             rules=rules,
             policy=policy,
@@ -119,6 +108,20 @@ class Desk:
             providers=self._providers,
             models={name: profile.model for name, profile in self._profiles.items()},
             setup_timeout_s=self._rules.setup_timeout_s,
+        )
+
+    def _new_serving(self, history: History, farewell: Farewell, close_room: CloseRoom) -> Serving:
+        return Serving(
+            book=self._book,
+            garage=self._garage,
+            journal=self._journal,
+            history=history,
+            farewell=farewell,
+            close_room=close_room,
+            clock=self._clock,
+            providers=self._providers,
+            renew_every_s=self._rules.renew_every_s,
+            lease_ttl_s=self._rules.lease_ttl_s,
         )
 
     async def open(self) -> None:

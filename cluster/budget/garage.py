@@ -85,7 +85,12 @@ class Garage:
         return self._pool.slots()
 
     def lend(self, profile: str, avoid_node: str = "") -> Loan | None:
-        """Take an actor for a call of that profile, on any node but that one; None where every one is taken."""
+        """Take an actor for a call of that profile, on any node but that one; None where every one is taken.
+
+        Where no other node is known, that one has to do.
+        """
+        if not any(slot.node not in {"", avoid_node} for slot in self._pool.slots()):
+            avoid_node = ""
         loan = self._pool.lend(profile, self._now(), avoid_node=avoid_node)
         if loan is not None and loan.start:
             self._begin(StartActor(loan.slot), avoid_node)
@@ -102,6 +107,10 @@ class Garage:
     def wanted(self) -> int:
         """How many actors should be parked in all."""
         return sum(self._pool.targets.values())
+
+    def node_of(self, slot: str) -> str:
+        """Where the actor runs; empty where that is not known."""
+        return next((known.node for known in self._pool.slots() if known.name == slot), "")
 
     async def actor(self, slot: str) -> CallActorPort:
         """The lent actor, once it is up and free to begin. Raises `ActorLost`."""

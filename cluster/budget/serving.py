@@ -15,7 +15,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Final
@@ -42,6 +41,7 @@ START_WITHIN_S: Final = 15.0
 ASK_WITHIN_S: Final = 1.0
 """A process that lives answers within milliseconds, on a busy machine within a fraction of this."""
 BORROW_WITHIN_S: Final = 10.0
+DURABLE_WITHIN_S: Final = 1.0
 FAREWELL_WITHIN_S: Final = 15.0
 """A process is started for it, and the sentence takes 5 s."""
 RETRY_S: Final = 0.5
@@ -223,7 +223,6 @@ class Serving:
             if lost.gone:
                 break
             await asyncio.sleep(RETRY_S)
-        self._suspects.discard(holder)
         self._vigil.forget(lease.lease_id)
 
     async def _ask(self, lease: Lease) -> None:
@@ -242,8 +241,12 @@ class Serving:
 
     async def _pass_on(self, lease: Lease) -> bool:
         """Give the call to another actor; False where there is none, or its actors are lost too often."""
+        holder = lease.lease_id, lease.fencing_token
+        # With one that is silent its whole node may be lost, and whoever is parked there.
+        suspect_node = self._garage.node_of(lease.slot) if holder in self._suspects else ""
+        self._suspects.discard(holder)
         self._garage.drop(lease.slot)
-        loan = await self._borrow(lease)
+        loan = await self._borrow(lease, suspect_node)
         if loan is None:
             return False
         if not self._is_current(lease):
@@ -252,16 +255,16 @@ class Serving:
         moved = self._book.reassign(lease.lease_id, loan.slot, self._clock.now())
         self.takeovers["warm" if loan.warm else "cold"] += 1
         log.warning("the actor %s of call %s is lost; %s goes on", lease.slot, lease.call_id, loan.slot)
-        # The new token has to be durable before its holder uses it, or a restart would not know the holder.
-        with suppress(JournalError):
-            await self._journal.write(rows.changed(moved))
+        # The new token should be durable before its holder uses it, or a restart would not know the holder; but nobody
+        # waits on the phone until a database is back.
+        await self._journal.try_write(rows.changed(moved), wait_s=DURABLE_WITHIN_S)
         return True
 
-    async def _borrow(self, lease: Lease) -> Loan | None:
+    async def _borrow(self, lease: Lease, avoid_node: str) -> Loan | None:
         """Another actor, as soon as there is one. Who is on the phone does not wait for ever."""
         until = self._clock.now() + BORROW_WITHIN_S
         while self._is_current(lease) and may_move(lease, self._clock.now()):
-            loan = self._garage.lend(self._calls[lease.lease_id].request.profile)
+            loan = self._garage.lend(self._calls[lease.lease_id].request.profile, avoid_node)
             if loan is not None or self._clock.now() >= until:
                 return loan
             await asyncio.sleep(RETRY_S)

@@ -219,15 +219,15 @@ class FakeCallActors:
     """Where new actors run, one after the other."""
     stillborn: bool = False
     """Whether new actors die at their start."""
-    avoided: frozenset[str] = frozenset()
-    """Where the newest one was not to start."""
+    avoided: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Where each was not to start, by slot; the newest last."""
     on_start: Callable[[FakeCallActor], None] = lambda _: None
     """Called when a call has begun."""
 
     async def create(self, slot: str, avoid: frozenset[str] = frozenset()) -> CallActorPort:
         """As the real one."""
         await asyncio.sleep(0)
-        self.avoided = frozenset(avoid)
+        self.avoided[slot] = frozenset(avoid)
         self.alive[slot] = actor = FakeCallActor(slot, self)
         if self.stillborn:
             actor.die()

@@ -249,11 +249,24 @@ async def test_a_call_whose_node_is_suspect_gets_an_actor_elsewhere(yard: Yard) 
 
 async def test_a_new_process_for_a_call_comes_up_on_another_node_than_the_suspect_one(yard: Yard) -> None:
     """Even if the cluster would place it there."""
+    yard.actors.nodes = cycle(("left", "right"))
+    await yard.fill()
+    warm = yard.garage.lend("receptionist", avoid_node="left")
+    cold = yard.garage.lend("receptionist", avoid_node="left")
+    assert warm is not None
+    assert cold is not None
+    assert yard.garage.node_of(warm.slot) == "right"
+    await yard.garage.actor(cold.slot)
+    assert yard.actors.avoided[cold.slot] == {"left"}
+    statistics = yard.garage.statistics()
+    assert statistics["lent_by_profile"] == {("receptionist", "warm"): 1, ("receptionist", "cold"): 1}
+    assert statistics["wanted_by_profile"] == {"receptionist": 2}
+
+
+async def test_where_there_is_one_node_it_has_to_do(yard: Yard) -> None:
+    """A frozen process is no reason to look for a machine that does not exist."""
     await yard.fill()
     loan = yard.garage.lend("receptionist", avoid_node="node")
     assert loan is not None
-    await yard.garage.actor(loan.slot)
-    assert yard.actors.avoided == {"node"}
-    statistics = yard.garage.statistics()
-    assert statistics["lent_by_profile"] == {("receptionist", "cold"): 1}
-    assert statistics["wanted_by_profile"] == {"receptionist": 2}
+    assert loan.warm
+    assert yard.garage.node_of("unheard of") == ""
