@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from actors.ports import RayCallActors, RayHistory, RayNodes
 from cluster.budget.desk import Desk
-from cluster.budget.policy import NO_POLICY, Policy, load_policy
+from cluster.budget.policies import read_policy
+from cluster.budget.policy import Policy
 from cluster.budget.rules import desk_rules
 from cluster.dispatch.rooms import LivekitRooms
 from cluster.keys import KeyRing
@@ -28,7 +30,7 @@ async def open_desk(settings: Settings, scope: AsyncExitStack) -> tuple[Desk, Ke
 
     Raises `SettingsError`, `ProfileError` or `PriceError` for what is configured wrong.
     """
-    engine, profiles, policy = await asyncio.to_thread(_read, settings)
+    engine, profiles, (policy, policy_file_sha256) = await asyncio.to_thread(_read, settings)
     livekit = settings.livekit
     rooms = LivekitRooms(livekit.url, livekit.api_key, livekit.api_secret.get_secret_value())
     scope.push_async_callback(rooms.close)
@@ -41,15 +43,15 @@ async def open_desk(settings: Settings, scope: AsyncExitStack) -> tuple[Desk, Ke
         history=RayHistory(),
         close_room=rooms.delete,
         policy=policy,
+        policy_file_sha256=policy_file_sha256,
     )
     scope.push_async_callback(desk.close)
     await desk.open()
     return desk, KeyRing(engine)
 
 
-def _read(settings: Settings) -> tuple[Engine, Mapping[str, Profile], Policy]:
+def _read(settings: Settings) -> tuple[Engine, Mapping[str, Profile], tuple[Policy, str]]:
     engine = open_engine(settings.database_url, fsync=True)
     upgrade(engine)
-    file = settings.policy_file
-    policy = NO_POLICY if file is None else load_policy(file)
+    policy = read_policy(engine, settings.policy_file, time.time())
     return engine, load_profiles(settings.profiles_dir, load_models()), policy

@@ -258,6 +258,28 @@ def check_policy(
     _console().print(f"{file} is right")
 
 
+@policies.command("apply")
+def apply_policy(
+    file: Annotated[Path, typer.Argument(help="A YAML file, as RINGMASTER_POLICY_FILE.", show_default=False)],
+    *,
+    url: Url = None,
+) -> None:
+    """Have a policy hold from now on, without a restart; exits with 2 where the file is wrong."""
+    from cluster.budget.policy import load_policy
+
+    policy = load_policy(file).model_dump(mode="json")
+    with _client(url) as api:
+        api.apply_policy(policy)
+    _console().print(f"{file} holds from now on")
+
+
+@policies.command("show")
+def show_policy(*, url: Url = None) -> None:
+    """Show the policy that holds, as JSON."""
+    with _client(url) as api:
+        _console().print(json.dumps(api.policy(), indent=2, ensure_ascii=False), markup=False)
+
+
 def show_checks(found: Sequence[Check], *, as_json: bool) -> None:
     """What the doctor found, with what to do."""
     table = _table("", "check", "found", "what to do")
