@@ -15,6 +15,9 @@ RUN pip install --no-cache-dir --no-index --find-links /wheels --prefix /install
 
 FROM python:${PYTHON}-slim-bookworm
 COPY --from=build /install /usr/local
+# The base image comes without a compiled standard library, and who may not write there would compile it at every start of
+# every process: a Ray node then takes so long to start that Ray gives it up on a busy machine.
+RUN python -m compileall -q -x site-packages "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 ENV PYTHONUNBUFFERED=1
 RUN useradd --create-home --uid 1000 ringmaster
 USER 1000

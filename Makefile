@@ -1,4 +1,5 @@
-# `make demo`, `make test`, `make lint`, `make bench`, `make chaos`, `make kube-test`: each makes the virtual environment that it needs.
+# `make demo`, `make test`, `make lint`, `make bench`, `make chaos`, `make machines`, `make kube-test`: each makes the virtual
+# environment that it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +8,7 @@ STAMP := $(VENV)/.made-from-lock
 # Built once with Go, if there is none on the PATH; a test that needs it should not have to wait for that.
 LIVEKIT_SERVER := $(BIN)/python -c 'from cluster.local.livekit_server import ensure_binary; ensure_binary(print)'
 
-.PHONY: demo test lint bench chaos image kube-test format lock venv
+.PHONY: demo test lint bench chaos machines image kube-test format lock venv
 .DEFAULT_GOAL := demo
 
 demo: venv  ## an inbound and an outbound call on this machine, side by side
@@ -28,6 +29,9 @@ bench: venv  ## the numbers of the README, on this machine
 
 chaos: venv  ## a thousand faults of Live connections in many calls, ten minutes
 	@$(BIN)/python -m tests.chaos
+
+machines: venv  ## a million operations on money and leases in any order, about ten minutes
+	@$(BIN)/python -m tests.budget.machines
 
 image: venv  ## the container image for ray-cluster.yaml
 	@$(BUILD) build --tag ringmaster:$$($(BIN)/ringmaster version) .

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from actors.campaign_cli import campaigns
 from cluster import cli
 from cluster.cli import AsJson, app
 from cluster.doctor import Check
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 CLUSTER_ANSWERS_WITHIN_S = 8.0
 EVERY_NODE = "all"
+
+app.add_typer(campaigns, name="campaign")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The two control actors as `cluster.dispatch` wants them: they answer in time or raise `ControlPlaneDown`."""
+"""The control actors as `cluster.dispatch` wants them: they answer in time or raise `ControlPlaneDown`."""
 
 from __future__ import annotations
 
@@ -48,6 +48,11 @@ class Remote:
 def pool() -> Any:
     """`BudgetPool`, as a `cluster.dispatch.ports.Pool`."""
     return Remote(names.budget_pool)
+
+
+def campaign_book() -> Any:
+    """`CampaignBook`, as a `cluster.campaign.ports.Book`."""
+    return Remote(names.campaign_book)
 
 
 def history() -> Any:

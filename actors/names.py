@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 NAMESPACE = "ringmaster"
 BUDGET_POOL = "budget-pool"
 RECORDS = "records"
+CAMPAIGN_BOOK = "campaign-book"
 SLOT_PREFIX = "call-slot-"
 """Call actors are named by slot, never by call or number: a name is fixed at creation and shown on dashboards."""
 LOOPBACK = ("127.0.0.1:", "localhost:")
@@ -85,6 +87,13 @@ def ensure_control_plane(settings: Settings) -> None:
     _control(BudgetPool, BUDGET_POOL, settings)
 
 
+def ensure_campaign_book(settings: Settings) -> None:
+    """Have `CampaignBook` running. It costs a process, and only who has campaigns needs it."""
+    from actors.campaign_book import CampaignBook
+
+    _control(CampaignBook, CAMPAIGN_BOOK, settings)
+
+
 def budget_pool() -> Any:
     """The handle of the one budget and pool actor."""
     return ray.get_actor(BUDGET_POOL, namespace=NAMESPACE)
@@ -93,6 +102,11 @@ def budget_pool() -> Any:
 def records() -> Any:
     """The handle of the one history actor."""
     return ray.get_actor(RECORDS, namespace=NAMESPACE)
+
+
+def campaign_book() -> Any:
+    """The handle of the one actor that remembers campaigns."""
+    return ray.get_actor(CAMPAIGN_BOOK, namespace=NAMESPACE)
 
 
 def this_node() -> str:
@@ -173,5 +187,6 @@ def kill_all() -> None:
     """End every actor of this namespace; for a cluster that was started for one command."""
     for slot in find_call_actors().values():
         kill(slot)
-    for name in (BUDGET_POOL, RECORDS):
-        kill(ray.get_actor(name, namespace=NAMESPACE))
+    for name in (BUDGET_POOL, RECORDS, CAMPAIGN_BOOK):
+        with suppress(ValueError):  # not every cluster has all of them
+            kill(ray.get_actor(name, namespace=NAMESPACE))

@@ -90,12 +90,12 @@ def call(
     with _client(url) as api:
         accepted = api.create_call(body, idempotency_key)
         if not wait:
-            _print(accepted, f"{accepted['call_id']}  {accepted['state']}", as_json=as_json)
+            show(accepted, f"{accepted['call_id']}  {accepted['state']}", as_json=as_json)
             return
         for event in api.events(accepted["call_id"]):
-            _print(event, _progress(event), as_json=as_json)
+            show(event, _progress(event), as_json=as_json)
         ended = api.call(accepted["call_id"])
-    _print(ended, _calls_table([ended]), as_json=as_json)
+    show(ended, _calls_table([ended]), as_json=as_json)
     if (ended.get("outcome") or {}).get("result") != "success":
         raise typer.Exit(1)
 
@@ -113,10 +113,10 @@ def calls(
     with _client(url) as api:
         if call_id is None:
             found = api.calls(state, limit)
-            _print({"calls": found}, _calls_table(found), as_json=as_json)
+            show({"calls": found}, _calls_table(found), as_json=as_json)
             return
         one = api.call(call_id)
-    _print(one, _calls_table([one]), as_json=as_json)
+    show(one, _calls_table([one]), as_json=as_json)
     if not as_json:
         for line in one["transcript"]:
             _console().print(_progress(line | {"kind": "line"}), markup=False)
@@ -128,7 +128,7 @@ def hangup(call_id: CallId, *, url: Url = None, as_json: AsJson = False) -> None
     """End a call now."""
     with _client(url) as api:
         answer = api.hang_up(call_id)
-    _print(answer, f"{answer['call_id']}  {answer['state']}", as_json=as_json)
+    show(answer, f"{answer['call_id']}  {answer['state']}", as_json=as_json)
 
 
 @app.command()
@@ -138,7 +138,7 @@ def settings(*, as_json: AsJson = False) -> None:
     table = _table("variable", "default", "meaning")
     for row in rows:
         table.add_row(*row)
-    _print([row._asdict() for row in rows], table, as_json=as_json)
+    show([row._asdict() for row in rows], table, as_json=as_json)
 
 
 @app.command()
@@ -158,10 +158,10 @@ def create(
     from cluster.keys import KeyScopeError, create_key
 
     try:
-        key = create_key(_database(), tenant, scope or ["calls"])
+        key = create_key(database(), tenant, scope or ["calls"])
     except KeyScopeError as error:
         raise InputError(str(error)) from None
-    _print({"key": key, "tenant": tenant, "scopes": scope or ["calls"]}, key, as_json=as_json)
+    show({"key": key, "tenant": tenant, "scopes": scope or ["calls"]}, key, as_json=as_json)
 
 
 @prices.command("check")
@@ -182,10 +182,10 @@ def check_ledger(*, as_json: AsJson = False) -> None:
     from cluster.budget.audit import audit
     from cluster.budget.prices import load_prices
 
-    found = audit(_database(), load_prices(prices_file()))
+    found = audit(database(), load_prices(prices_file()))
     balance = f"{found.debits_usd_micros} debits, {found.credits_usd_micros} credits in micro-dollars"
     summary = f"{found.leases} leases, {found.entries} entries, {balance}: {len(found.problems)} problems"
-    _print(asdict(found), "\n".join([*found.problems, summary]), as_json=as_json)
+    show(asdict(found), "\n".join([*found.problems, summary]), as_json=as_json)
     if found.problems:
         raise typer.Exit(1)
 
@@ -203,12 +203,12 @@ def list_(*, as_json: AsJson = False) -> None:
             "created_at": _utc(key.created_at),
             "revoked_at": _utc(key.revoked_at) if key.revoked_at else None,
         }
-        for key in list_keys(_database())
+        for key in list_keys(database())
     ]
     table = _table("key", "tenant", "scopes", "created", "revoked")
     for row in rows:
         table.add_row(row["key_id"], row["tenant"], " ".join(row["scopes"]), row["created_at"], row["revoked_at"])
-    _print({"keys": rows}, table, as_json=as_json)
+    show({"keys": rows}, table, as_json=as_json)
 
 
 @keys.command()
@@ -218,7 +218,7 @@ def revoke(
     """End a key's use."""
     from cluster.keys import revoke_key
 
-    if not revoke_key(_database(), key_id):
+    if not revoke_key(database(), key_id):
         raise InputError(f"there is no key {key_id!r} in use; `ringmaster key list` shows those there are")
     _console().print(f"{key_id} is revoked")
 
@@ -286,10 +286,11 @@ def show_checks(found: Sequence[Check], *, as_json: bool) -> None:
     for check in found:
         sign = {True: "ok", False: "FAILS", None: "-"}[check.ok]
         table.add_row(sign, check.name, check.detail, "" if check.ok else check.fix)
-    _print([asdict(check) for check in found], table, as_json=as_json)
+    show([asdict(check) for check in found], table, as_json=as_json)
 
 
-def _database() -> Any:
+def database() -> Any:
+    """The one that DATABASE_URL names, at the newest migration."""
     from cluster.storage import open_engine, upgrade
 
     engine = open_engine(database_url())
@@ -321,7 +322,7 @@ def _console() -> Console:
     return Console(highlight=False, soft_wrap=True, emoji=False)
 
 
-def _print(value: Any, shown: Any, *, as_json: bool) -> None:
+def show(value: Any, shown: Any, *, as_json: bool) -> None:
     """One JSON document a line for programs, what a person wants to see otherwise; None shows nothing."""
     if as_json:
         _console().print(json.dumps(value, ensure_ascii=False), markup=False)

@@ -5,6 +5,7 @@
         SettingsError          an environment variable
         ProfileError           a profile file
         ModelError             the table of models
+        CampaignError          a campaign's file; ContactsError, what it calls
         ManifestError          the manifest of a cluster on KubeRay
         PriceError             the table of prices
         PolicyError            the operator's policy file

@@ -207,6 +207,11 @@ def test_the_settings_are_settings() -> None:
         assert f"--from-literal={variable}=" in text
 
 
+def test_kubernetes_adds_no_variables() -> None:
+    """Those of a Service named ringmaster would look like settings, and a setting that does not exist is refused."""
+    assert [pod["enableServiceLinks"] for pod in PODS[:2]] == [False, False]
+
+
 def test_files_are_where_the_settings_say() -> None:
     """Profiles and the key file, on the head and where the calls are."""
     for container in (HEAD_CONTAINER, CALLS_CONTAINER):

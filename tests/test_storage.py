@@ -14,6 +14,7 @@ from sqlalchemy import event, inspect, text
 from sqlalchemy.exc import OperationalError
 
 from cluster.budget import tables as budget_tables
+from cluster.campaign import tables as campaign_tables
 from cluster.records import tables as record_tables
 from cluster.storage import StorageError, metadata, open_engine, upgrade
 
@@ -21,6 +22,7 @@ from cluster.storage import StorageError, metadata, open_engine, upgrade
 def test_the_migrations_make_exactly_the_declared_tables(database_url: str) -> None:
     """What the code declares and what the migrations create does not differ."""
     assert budget_tables.leases.metadata is record_tables.calls.metadata is metadata
+    assert campaign_tables.contacts.metadata is metadata
     engine = open_engine(database_url)
     upgrade(engine)
     with engine.connect() as connection:

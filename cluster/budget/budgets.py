@@ -94,6 +94,10 @@ class Purse:
     begins_at: float
     ends_at: float
 
+    def __hash__(self) -> int:
+        """Of what tells most purses apart: they are looked up many times for each decision."""
+        return hash((self.name, self.begins_at))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:

@@ -99,6 +99,11 @@ def call_id_of_room(room_sid: str) -> str:
     return _call_id(int.from_bytes(hashlib.sha256(room_sid.encode()).digest()[:16]))
 
 
+def call_id_of_request(tenant: str, request_id: str) -> str:
+    """The id of the call that a request asks for, where whoever repeats it must find the same one."""
+    return _call_id(int.from_bytes(hashlib.sha256(f"{tenant}/{request_id}".encode()).digest()[:16]))
+
+
 def outbound_request(
     body: CallBody, *, call_id: str, tenant: str, idempotency_key: str | None, room_prefix: str
 ) -> CallRequest:

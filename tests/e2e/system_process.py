@@ -36,6 +36,7 @@ async def main() -> None:
                 "carrier": stack.carrier_url,
                 "meter": stack.meter_url,
                 "environ": stack.environ,
+                "state_dir": folder,
                 "ray": ray.get_runtime_context().gcs_address,
             }
             print(json.dumps(ready), flush=True)  # noqa: T201 - the line that the test waits for

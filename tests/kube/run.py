@@ -28,6 +28,8 @@ PROFILE: Final = Path(__file__).with_name("receptionist.yaml")
 MANIFEST: Final = ROOT / "ray-cluster.yaml"
 MOUNT: Final = "/etc/ringmaster/profiles"
 MINUTE_S: Final = 60.0
+TURNS: Final = 3
+"""Of the scenario `load`: the agent answers twice, and says goodbye."""
 PLACES: Final = """
 import json, ray
 from ray.util.state import list_actors
@@ -102,7 +104,8 @@ class Trial:
         """A call of three turns, which the agent ends."""
         call = self.ring(script="load")
         log = self.phone(call, "ended")
-        assert log["script_done"], log
+        assert log["ending"] == "room-deleted", log
+        assert len(log["response_ms"]) == TURNS, log
         record = until("the call has its record", lambda: self._ended(log["number"]), MINUTE_S)
         assert record["outcome"]["result"] == "success", record
         self.say(f"a call of {record['talk_s']:.0f} s was held on a worker")

@@ -1,0 +1,116 @@
+"""Campaigns as Ray jobs: submitted, found, read and stopped over the Jobs API alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from cluster.errors import InputError, RingmasterError
+
+STOP_WITHIN_S: Final = 60
+"""Between SIGTERM and SIGKILL a paused campaign follows the calls in progress; Ray's own 3 s see few to their end."""
+OVER: Final = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})
+NAME: Final = "campaign"
+"""The key of a job's metadata that holds its campaign."""
+
+
+class JobsUnavailable(RingmasterError):
+    """Ray's Jobs API can't be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A campaign's job."""
+
+    job_id: str
+    campaign: str
+    status: str
+    """Ray's: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED."""
+    started_ms: int
+
+    @property
+    def is_over(self) -> bool:
+        """Its process has ended."""
+        return self.status in OVER
+
+
+def connect(address: str) -> Jobs:
+    """The jobs of the cluster whose dashboard is at that URL. Raises `JobsUnavailable`."""
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        return Jobs(JobSubmissionClient(address))
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise JobsUnavailable(
+            f"no Jobs API at {address} ({type(error).__name__}); --address is the URL of Ray's dashboard"
+        ) from None
+
+
+class Jobs:
+    """The campaigns' jobs of one cluster."""
+
+    def __init__(self, api: Any) -> None:
+        """`api` is Ray's `JobSubmissionClient`."""
+        self._api = api
+
+    def submit(self, campaign: str, file: Path) -> Job:
+        """Start a campaign's job, with the folder of its file. Raises `InputError` if it runs already."""
+        known = self.of(campaign)
+        if known and not known[-1].is_over:
+            raise InputError(f"the campaign {campaign} runs already, as job {known[-1].job_id}")
+        job_id: str = self._api.submit_job(
+            entrypoint=f"python -m actors.campaign {file.name}",
+            submission_id=f"campaign-{campaign}-{len(known) + 1}",
+            metadata={NAME: campaign},
+            runtime_env={
+                "working_dir": str(file.parent.resolve()),
+                "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WITHIN_S)},
+            },
+        )
+        return Job(job_id, campaign, "PENDING", 0)
+
+    def all(self) -> list[Job]:
+        """Every campaign's jobs, the oldest first."""
+        jobs = [
+            Job(
+                found.submission_id,
+                found.metadata[NAME],
+                str(getattr(found.status, "value", found.status)),
+                found.start_time or 0,
+            )
+            for found in self._api.list_jobs()
+            if found.submission_id and NAME in (found.metadata or {})
+        ]
+        return sorted(jobs, key=lambda job: job.started_ms)
+
+    def of(self, campaign: str) -> list[Job]:
+        """One campaign's jobs, the oldest first."""
+        return [job for job in self.all() if job.campaign == campaign]
+
+    def newest(self, campaign: str) -> Job:
+        """Its last job. Raises `InputError` if there is none."""
+        known = self.of(campaign)
+        if not known:
+            names = ", ".join(sorted({job.campaign for job in self.all()})) or "none"
+            raise InputError(f"there is no job of a campaign {campaign!r}; there are: {names}")
+        return known[-1]
+
+    def progress(self, job: Job) -> Mapping[str, Any] | None:
+        """How far it said that it is, last; None if it has not said anything."""
+        for line in reversed(self._api.get_job_logs(job.job_id).splitlines()):
+            if line.startswith('{"campaign"'):
+                found: dict[str, Any] = json.loads(line)
+                return found
+        return None
+
+    def last_words(self, job: Job) -> str:
+        """The last line that it printed."""
+        lines = self._api.get_job_logs(job.job_id).strip().splitlines()
+        return lines[-1] if lines else ""
+
+    def stop(self, job: Job) -> None:
+        """Begin no more calls; the job ends when those in progress have, or after `STOP_WITHIN_S`."""
+        self._api.stop_job(job.job_id)

@@ -1,0 +1,1 @@
+"""Campaigns: contacts, calling hours, pacing, retries."""

@@ -1,0 +1,248 @@
+"""A campaign from beginning to end, in virtual time, judged by what the carrier saw."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from cluster.campaign.driver import Ending
+from cluster.campaign.file import Campaign
+from cluster.campaign.states import State
+from cluster.campaign.store import CampaignStore
+from cluster.storage import open_engine, upgrade
+from tests.campaign import oracle
+from tests.campaign.oracle import Rules
+from tests.campaign.world import World, in_virtual_time, seeded
+from tests.fixtures.campaign import Folder
+
+MONDAY_NOON = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
+TEXT = """\
+name: test
+profile: reminder
+contacts: {file: contacts.csv, number: phone, time_zone: zone, context: {name: first, when: when}}
+hours: Mo-Fr 09:00-20:00
+pacing: {calls_per_second: 2, concurrency: 10}
+retries: {most_calls: 3, after: {busy: [10m, 1h], no-answer: [5h]}}
+"""
+PLACES = ("Europe/Berlin", "America/New_York", "Asia/Kolkata")
+WAITS_S = {"caller/busy": (600.0, 3600.0), "caller/no-answer": (18_000.0,)}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Where nothing goes wrong."""
+    engine = open_engine(f"sqlite:///{tmp_path}/a.db")
+    upgrade(engine)
+    yield World(CampaignStore(engine), MONDAY_NOON)
+    engine.dispose()
+
+
+def numbers(count: int) -> list[str]:
+    """Phones: most answer, some are busy, are not answered, decline."""
+    ends = ["0486", "0408", "0603"]
+    return [f"+1415{n:03}{ends[n % 10] if n % 10 < 3 else 5000 + n}" for n in range(count)]
+
+
+def write(folder: Folder, count: int, more: str = "", text: str = TEXT) -> tuple[Campaign, Rules]:
+    """A campaign with so many contacts, and what it may do."""
+    zones = {number: PLACES[n % len(PLACES)] for n, number in enumerate(numbers(count))}
+    rows = [f"Sam,{number},at nine,{zone}" for number, zone in zones.items()]
+    folder.write("contacts.csv", "\n".join(["first,phone,when,zone", *rows]))
+    rules = Rules(zones, "09:00", "20:00", WAITS_S, most_calls=3, concurrency=10, calls_per_second=2)
+    return folder.load(text + more), rules
+
+
+def broken(world: World, rules: Rules) -> list[str]:
+    """What the carrier saw against the rules, and against the report."""
+    return oracle.broken(world.dials, rules) + oracle.adds_up(world.dials, world.store.report("test"))
+
+
+def test_everybody_is_called(folder: Folder, world: World) -> None:
+    """In their own hours, again where that is wanted, and no faster than is allowed."""
+    campaign, rules = write(folder, 60)
+    ending, _ = in_virtual_time(world.run(campaign))
+    assert ending == Ending("done")
+    assert broken(world, rules) == []
+    assert {dial.number for dial in world.dials} == set(rules.zones)
+    assert len(world.dials) == 60 + 6 * 2 + 6
+    assert world.store.state("test") == ("done", "")
+    tally = world.store.tally("test")
+    assert (tally.done, tally.calls) == (60, 78)
+    assert tally.spent_usd_micros == sum(dial.cost_usd_micros for dial in world.dials)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_nobody_is_called_twice_whoever_is_killed(folder: Folder, world: World, seed: int) -> None:
+    """The job's process dies again and again, messages and answers are lost, the pool is full at times."""
+    luck = seeded(seed)
+    world.trouble, world.max_calls = luck.random, 8
+    campaign, rules = write(folder, 100)
+    ending, processes = in_virtual_time(world.run(campaign, lambda: luck.choice([0.3, 2.0, 10.0, 60.0, 7200.0])))
+    assert ending == Ending("done")
+    assert processes > 10
+    assert broken(world, rules) == []
+
+
+def test_started_again_it_is_done(folder: Folder, world: World) -> None:
+    """The same name is the same campaign; new rows are new contacts."""
+    campaign, _ = write(folder, 5)
+    assert in_virtual_time(world.run(campaign))[0] == Ending("done")
+    before = len(world.dials)
+    campaign, rules = write(folder, 7)
+    world.starts_at += 10 * 86_400
+    assert in_virtual_time(world.run(campaign))[0] == Ending("done")
+    assert len(world.dials) == before + 2
+    assert broken(world, rules) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "why", "calls"),
+    [
+        ("stop: {max_calls: 7}\n", "calls", 7),
+        ("stop: {max_usd: 2.6}\n", "money", None),
+        ("stop: {at: 2026-11-30T12:00:10Z}\n", "time", None),
+    ],
+)
+def test_it_stops_before(folder: Folder, world: World, more: str, why: str, calls: int | None) -> None:
+    """By calls, money or time; who runs is followed to the end."""
+    campaign, _ = write(folder, 60, more)
+    ending, _ = in_virtual_time(world.run(campaign))
+    assert ending == Ending("stopped", why)
+    assert not world.running
+    assert world.store.state("test") == ("stopped", why)
+    assert world.store.tally("test").open == 0
+    assert sum(dial.cost_usd_micros for dial in world.dials) <= (2_600_000 if why == "money" else 10**9)
+    assert calls is None or len(world.dials) == calls
+    assert all(dial.at <= MONDAY_NOON + 11 for dial in world.dials) or why != "time"
+
+
+def test_a_pause_ends_the_dialling_only(folder: Folder, world: World) -> None:
+    """What runs is followed to its end, and the next process goes on."""
+    campaign, rules = write(folder, 60)
+
+    async def pause() -> Ending:
+        driver = world.driver(campaign)
+        running = asyncio.create_task(driver.run())
+        await asyncio.sleep(5)
+        driver.pause()
+        dialled, at_work = len(world.dials), len(world.running)
+        ending = await running
+        assert at_work
+        assert len(world.dials) == dialled
+        return ending
+
+    assert in_virtual_time(pause()) == Ending("paused")
+    assert not world.running
+    world.starts_at += 3600
+    assert in_virtual_time(world.run(campaign))[0] == Ending("done")
+    assert broken(world, rules) == []
+
+
+def test_only_one_process_drives(folder: Folder, world: World) -> None:
+    """The newest one; the older finds out with its next call."""
+    campaign, rules = write(folder, 60)
+
+    async def both() -> list[Ending]:
+        first = asyncio.create_task(world.driver(campaign, "a").run())
+        await asyncio.sleep(5)
+        second = asyncio.create_task(world.driver(campaign, "b").run())
+        return [await first, await second]
+
+    assert in_virtual_time(both()) == [Ending("replaced"), Ending("done")]
+    assert broken(world, replace(rules, calls_per_second=4)) == []
+
+
+def test_who_is_cancelled_never_goes_on(folder: Folder, world: World) -> None:
+    """Neither the process that runs nor a later one."""
+    campaign, _ = write(folder, 60)
+
+    async def cancel() -> Ending:
+        running = asyncio.create_task(world.driver(campaign).run())
+        await asyncio.sleep(5)
+        assert world.store.cancel("test")
+        return await running
+
+    assert in_virtual_time(cancel()) == Ending("cancelled")
+    dialled = len(world.dials)
+    assert in_virtual_time(world.run(campaign))[0] == Ending("cancelled")
+    assert len(world.dials) == dialled
+    assert not world.running
+    assert not world.store.cancel("another")
+
+
+def test_a_number_that_is_suppressed_meanwhile_is_not_called(folder: Folder, world: World) -> None:
+    """The list is read anew with each process."""
+    campaign, rules = write(folder, 60)
+
+    async def a_little() -> None:
+        driver = world.driver(campaign)
+        running = asyncio.create_task(driver.run())
+        await asyncio.sleep(5)
+        driver.pause()
+        await running
+
+    in_virtual_time(a_little())
+    called = {dial.number for dial in world.dials}
+    left = [number for number in rules.zones if number not in called]
+    folder.write("no.txt", "\n".join(left))
+    world.starts_at += 3600
+    in_virtual_time(world.run(folder.load(TEXT + "suppression: no.txt\n")))
+    assert {dial.number for dial in world.dials} == called
+    rows = {row["number"]: row for row in world.store.report("test")}
+    assert {rows[number]["outcomes"][-1] for number in left} == {"policy/suppressed"}
+
+
+def test_a_call_that_nobody_knows_any_more_is_parked(folder: Folder, world: World) -> None:
+    """Its database was lost with it; nobody is called again by himself."""
+    campaign, _ = write(folder, 4)
+
+    async def lose() -> Ending:
+        running = asyncio.create_task(world.driver(campaign).run())
+        await asyncio.sleep(5)
+        assert world.running
+        world.running.clear()
+        world.records.clear()
+        return await running
+
+    ending = in_virtual_time(lose())
+    assert ending == Ending("done")
+    states = [row["state"] for row in world.store.report("test")]
+    assert State.UNKNOWN in states
+    assert len({dial.request_id for dial in world.dials}) == len(world.dials)
+
+
+def test_an_attempt_that_livekit_alone_knows_is_parked(folder: Folder, world: World) -> None:
+    """Somebody is in its room, but neither `BudgetPool` nor the history has heard of it."""
+    campaign, _ = write(folder, 1)
+
+    async def half_an_attempt() -> Ending:
+        world.down.add("pool")
+        running = asyncio.create_task(world.driver(campaign).run())
+        await asyncio.sleep(5)
+        running.cancel()
+        (entry,) = world.store.unfinished("test")
+        assert entry.state is State.DIALLING
+        world.down = {"livekit"}
+        running = asyncio.create_task(world.driver(campaign).run())
+        await asyncio.sleep(5)
+        assert not running.done()
+        running.cancel()
+        world.down.clear()
+        others = world.others()
+        object.__setattr__(others.rooms, "present", _somebody)
+        driver = world.driver(campaign, "e")
+        driver._others = others
+        return await driver.run()
+
+    assert in_virtual_time(half_an_attempt()) == Ending("done")
+    assert world.dials == []
+    assert world.store.tally("test").unknown == 1
+
+
+async def _somebody(_room: str) -> list[str]:
+    return ["somebody"]
