@@ -74,6 +74,10 @@ class BudgetPool:
         """How many more calls could start now."""
         return (await self._desk()).capacity()
 
+    async def pool(self) -> dict[str, Any]:
+        """How the pool of call actors stands, as JSON."""
+        return (await self._desk()).pool()
+
     async def drain(self, on: bool) -> None:  # noqa: FBT001 - an actor's method
         """Take no new calls from now on, or take them again."""
         (await self._desk()).drain(on=on)

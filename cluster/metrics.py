@@ -128,6 +128,8 @@ class _Statistics:
         yield _gauge("actors", "Call actors, by what they do.", states, "state")
         parked = self._given.get("parked_by_profile")
         yield _gauge("actors_parked", "Call actors with a session set up.", parked, "profile")
+        wanted = self._given.get("wanted_by_profile")
+        yield _gauge("actors_wanted", "Call actors that should be parked now.", wanted, "profile")
         breakers = self._given.get("breakers", {})
         is_open = {model: breaker["state"] != "closed" for model, breaker in breakers.items()}
         yield _gauge("live_breaker_open", "1 while a model does not serve, and nobody is dialled.", is_open, "model")
@@ -144,6 +146,10 @@ class _Statistics:
 
     def _since_the_start(self) -> Iterator[Metric]:
         yield _counter("calls_admitted", "Calls that were admitted.", self._given.get("admitted"), "actor")
+        lent = CounterMetricFamily("ringmaster_actors_lent", "Call actors given to calls.", labels=("profile", "actor"))
+        for labels, count in self._given.get("lent_by_profile", {}).items():
+            lent.add_metric(labels, count)
+        yield lent
         yield _counter("calls_turned_away", "Requests not admitted.", self._given.get("turned_away"), "reason")
         ended = CounterMetricFamily("ringmaster_calls_ended", "Calls that are over.", labels=("result", "reason"))
         for text, count in self._given.get("ended", {}).items():

@@ -159,8 +159,10 @@ class PoolSettings(_Group):
     parked: Annotated[Mapping[str, NonNegativeInt], BeforeValidator(_parked)] = Field(
         default={}, validation_alias="RINGMASTER_PARKED"
     )
-    """Parked call actors per profile, such as receptionist=2,reminder=1. Not set: two of the default profile, so that
-    a call that comes while a process starts (3 to 4 s) finds a warm one too."""
+    """Parked call actors per profile at least, such as receptionist=2,reminder=1; as many more are parked as the calls
+    of the last minutes would have needed. Not set: two of the default profile, so that bursts of two start warm."""
+    memory_mb: PositiveCount | None = Field(default=None, validation_alias="RINGMASTER_POOL_MEMORY_MB")
+    """Megabytes (10^6 bytes) that all call processes may take together, some 120 each. Not set: no limit."""
     parked_max_age_s: PositiveSeconds = Field(default=60, le=500, validation_alias="RINGMASTER_PARKED_MAX_AGE_S")
     """Seconds after which a parked session is replaced. Idle sessions were seen to be closed from 86 s on, and the
     ten minutes of a connection run while it waits."""

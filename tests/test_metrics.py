@@ -27,6 +27,8 @@ STATISTICS: dict[str, Any] = {
     "parked": 2,
     "busy": 3,
     "parked_by_profile": {"receptionist": 2},
+    "wanted_by_profile": {"receptionist": 3},
+    "lent_by_profile": {("receptionist", "warm"): 9, ("receptionist", "cold"): 1},
     "spent_usd_micros": {"acme": 1_250_000},
     "reserved_usd_micros": {"acme": 500_000},
     "daily_budget_usd_micros": 50_000_000,
@@ -56,6 +58,8 @@ def test_the_pool_is_shown_as_it_stands() -> None:
     assert found["ringmaster_draining",] == 0
     assert found["ringmaster_actors", "parked"] == 2
     assert found["ringmaster_actors_parked", "receptionist"] == 2
+    assert found["ringmaster_actors_wanted", "receptionist"] == 3
+    assert found["ringmaster_actors_lent_total", "cold", "receptionist"] == 1
     assert found["ringmaster_spent_usd", "acme"] == 1.25
     assert found["ringmaster_daily_budget_usd",] == 50
     assert found["ringmaster_calls_admitted_total", "cold"] == 1

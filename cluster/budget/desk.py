@@ -22,7 +22,7 @@ from cluster.budget.leases import Lease, LeaseBook, LeaseState
 from cluster.budget.limits import Limits
 from cluster.budget.nodes import NodeKeeper
 from cluster.budget.policy import NO_POLICY, Policy
-from cluster.budget.pool import Pool, SlotState
+from cluster.budget.pool import Pool
 from cluster.budget.pricing import Bill
 from cluster.budget.providers import Providers
 from cluster.budget.serving import SYSTEM_CLOCK, Clock, Serving
@@ -230,6 +230,10 @@ class Desk:
         """Have a node end with its last call; False where there is no such node, or the cluster does not answer."""
         return await self._nodes.drain(node)
 
+    def pool(self) -> dict[str, Any]:
+        """How the pool of call actors stands, by profile and by node, as JSON."""
+        return self._garage.standing(self._nodes.fleet)
+
     def capacity(self) -> int:
         """How many more calls could start now."""
         return self._limits.free()
@@ -247,7 +251,6 @@ class Desk:
 
     def statistics(self) -> dict[str, Any]:
         """How things stand, as plain numbers. Money is of the tenants' days, in micro-dollars."""
-        states = self._garage.states()
         money = self._book.treasury.tenants_days(self._clock.utc())
         return {
             "max_calls": self._rules.max_calls,
@@ -255,13 +258,7 @@ class Desk:
             "free": self.capacity(),
             "draining": self._limits.draining,
             "leaving_nodes": sorted(self._nodes.leaving),
-            "actors": states.total(),
-            "parked": states[SlotState.PARKED],
-            "busy": states[SlotState.LENT],
-            "starting": states[SlotState.STARTING],
-            "preparing": states[SlotState.PREPARING],
-            "idle": states[SlotState.IDLE],
-            "parked_by_profile": dict(self._garage.parked()),
+            **self._garage.statistics(),
             "daily_budget_usd_micros": self._rules.daily_budget_usd_micros,
             "spent_usd_micros": {tenant: standing.spent_usd_micros for tenant, standing in money.items()},
             "reserved_usd_micros": {tenant: standing.held_usd_micros for tenant, standing in money.items()},
@@ -270,8 +267,6 @@ class Desk:
             "turned_away": dict(self._doorway.turned_away + self._doorway.waiting_room.given_up),
             "ended": dict(self._serving.ended),
             "takeovers": dict(self._serving.takeovers),
-            "failed_setups": self._garage.failed_setups,
-            "lost_actors": self._garage.lost_actors,
             "breakers": self._providers.states(),
             "live_faults": dict(self._providers.faults),
             "measured": self._serving.tally.snapshot(),

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from cluster.budget.pool import Slot, SlotState
+from cluster.budget.slots import Slot, SlotState
 
 SPARE_SHARE: Final = 0.25
 """A worker takes a minute to come (48 s from demand to two pods, measured): a quarter more calls fit meanwhile."""
@@ -31,13 +31,13 @@ class Fleet:
     """Nodes that Ray places nothing on any more: they end with their last actor."""
 
 
-def slots_wanted(slots: Collection[Slot], baseline: int, max_actors: int) -> int:
+def slots_wanted(slots: Collection[Slot], parked: int, max_actors: int) -> int:
     """How many call slots the cluster should have in all, for Ray's autoscaler.
 
-    That is the calls, the actors that wait beside them (`baseline` at least), and a reserve.
+    That is the calls, the actors that wait beside them (`parked`, that should be, at least), and a reserve.
     """
     lent = sum(slot.state is SlotState.LENT for slot in slots)
-    waiting = max(baseline, len(slots) - lent)
+    waiting = max(parked, len(slots) - lent)
     reserve = max(SPARE_MIN, math.ceil(lent * SPARE_SHARE))
     return min(max_actors, lent + waiting + reserve)
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
-from cluster.budget.pool import Effect, Loan, Pool, Prepare, Retire, Slot, SlotEvent, SlotState, StartActor
+from cluster.budget.fleet import Fleet
+from cluster.budget.pool import Effect, Loan, Pool, Prepare, Retire, StartActor
 from cluster.budget.ports import ActorLost, CallActorPort, CallActors
 from cluster.budget.providers import Providers
+from cluster.budget.slots import Slot, SlotEvent, SlotState
+from cluster.budget.standing import standing, statistics
 from cluster.messages import ActorStatus, LiveFault, Prepared
 from cluster.tasks import TaskSet
 
@@ -59,7 +61,6 @@ class Garage:
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._tasks = TaskSet()
         self._next_check = 0.0
-        self._leaving: frozenset[str] = frozenset()
         self.failed_setups = 0
         self.lost_actors = 0
 
@@ -77,8 +78,7 @@ class Garage:
 
     def leave(self, nodes: frozenset[str]) -> None:
         """Have no actor on these nodes but those that are lent."""
-        self._leaving = nodes
-        self._pool.leave(nodes)
+        self._pool.leaving = nodes
 
     def slots(self) -> tuple[Slot, ...]:
         """Every call actor there is."""
@@ -88,8 +88,20 @@ class Garage:
         """Take an actor for a call of that profile, on any node but that one; None where every one is taken."""
         loan = self._pool.lend(profile, self._now(), avoid_node=avoid_node)
         if loan is not None and loan.start:
-            self._begin(StartActor(loan.slot))
+            self._begin(StartActor(loan.slot), avoid_node)
         return loan
+
+    def limit_sessions(self, most: int | None) -> None:
+        """So many Live sessions may be open at once, those of calls included; parked ones beyond that are closed."""
+        self._pool.max_sessions = most
+
+    def standing(self, fleet: Fleet) -> dict[str, Any]:
+        """How the pool stands on those nodes, by profile and by node, as JSON."""
+        return standing(self._pool, fleet, self._now())
+
+    def wanted(self) -> int:
+        """How many actors should be parked in all."""
+        return sum(self._pool.targets.values())
 
     async def actor(self, slot: str) -> CallActorPort:
         """The lent actor, once it is up and free to begin. Raises `ActorLost`."""
@@ -128,22 +140,19 @@ class Garage:
         await asyncio.gather(*(self._adopt(slot, actor, leases.get(slot)) for slot, actor in found.items()))
         return frozenset(slot.name for slot in self._pool.slots() if slot.state is SlotState.LENT)
 
-    def states(self) -> Counter[SlotState]:
-        """How many slots are in each state."""
-        return Counter(slot.state for slot in self._pool.slots())
-
-    def parked(self) -> Counter[str]:
-        """How many actors are parked, by profile."""
-        return Counter(slot.profile for slot in self._pool.slots() if slot.state is SlotState.PARKED)
+    def statistics(self) -> dict[str, Any]:
+        """The actors, as plain numbers."""
+        return statistics(self._pool) | {"failed_setups": self.failed_setups, "lost_actors": self.lost_actors}
 
     async def close(self) -> None:
         """Stop directing the actors; they live on."""
         await self._tasks.close()
 
-    def _begin(self, effect: Effect) -> None:
+    def _begin(self, effect: Effect, avoid_node: str = "") -> None:
         match effect:
             case StartActor(slot):
-                self._track(slot, "start of an actor", self._start(slot))
+                avoid = self._pool.leaving | {avoid_node} - {""}
+                self._track(slot, "start of an actor", self._start(slot, avoid))
             case Prepare(slot, profile):
                 self._providers.ask(self._models[profile])
                 self._track(slot, "setting up of a Live session", self._prepare(slot, profile))
@@ -155,10 +164,10 @@ class Garage:
         self._under_way[slot] = task
         task.add_done_callback(lambda done: self._under_way.pop(slot) if self._under_way.get(slot) is done else None)
 
-    async def _start(self, slot: str) -> None:
+    async def _start(self, slot: str, avoid: frozenset[str]) -> None:
         try:
             async with asyncio.timeout(START_WITHIN_S):
-                self._actors[slot] = await self._source.create(slot, self._leaving)
+                self._actors[slot] = await self._source.create(slot, avoid)
                 status = await self._actors[slot].status()
         except (ActorLost, TimeoutError):
             self.drop(slot)
@@ -179,7 +188,7 @@ class Garage:
             self.failed_setups += 1
             log.warning("no Live session for the profile %s: %s", profile, prepared.error)
         event = SlotEvent.NOT_PREPARED if prepared.error else SlotEvent.PREPARED
-        self._tell(slot, event, session_age_s=status.parked_s)
+        self._tell(slot, event, session_age_s=status.parked_s, memory_mb=status.memory_mb)
 
     def _judge(self, prepared: Prepared) -> None:
         """What a set-up tells of its model. One that was not needed, or was in the way of a call, tells nothing."""

@@ -51,6 +51,7 @@ class Limits:
         """From now on this policy holds. Calls that run go on."""
         now = self._clock.now()
         speeds = {name: trunk.calls_per_second for name, trunk in policy.trunks.items()}
+        self._garage.limit_sessions(policy.gemini_sessions)
         self._rates = {name: Rate(speed, now) for name, speed in speeds.items() if speed is not None}
         self.policy = policy
 
@@ -75,7 +76,7 @@ class Limits:
             draining=self.draining,
             blocked=self.policy.blocks(request.to if outbound else request.from_),
             opens_in_s=self._opens_in_s(request) if outbound else 0.0,
-            ceilings=tuple(self._ceilings(request, profile)),
+            ceilings=tuple(self._ceilings(request)),
             budgets=treasury.standings(treasury.purses(owner)),
             at=utc,
             priority_at=self._rules.thresholds.priority_at,
@@ -95,7 +96,7 @@ class Limits:
         waits = [opens_in_s(parse_hours(text), request.to, self._clock.utc()) for text in hours if text]
         return None if None in waits else max((wait for wait in waits if wait is not None), default=0.0)
 
-    def _ceilings(self, request: CallRequest, profile: Profile) -> Iterator[Ceiling]:
+    def _ceilings(self, request: CallRequest) -> Iterator[Ceiling]:
         counts, policy, max_calls = self._book.counts, self.policy, self._rules.max_calls
         yield Ceiling(o.OVER_CAPACITY, len(self._book), max_calls)
         if request.direction is Direction.OUTBOUND:
@@ -107,7 +108,5 @@ class Limits:
         if (limit := policy.trunk(request.trunk).max_calls) is not None:
             yield Ceiling(o.OVER_TRUNK_CALLS, counts["trunk", request.trunk], limit)
         if policy.gemini_sessions is not None:
-            parked = self._garage.parked()
-            # A parked session of the profile becomes the call's: it takes no other one.
-            waiting = 0 if parked[profile.name] else parked.total()
-            yield Ceiling(o.OVER_SESSIONS, len(self._book) + waiting, policy.gemini_sessions)
+            # A parked session gives way to a call's.
+            yield Ceiling(o.OVER_SESSIONS, len(self._book), policy.gemini_sessions)

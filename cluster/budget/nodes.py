@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from cluster.budget.fleet import leaving, slots_wanted
+from cluster.budget.fleet import Fleet, leaving, slots_wanted
 from cluster.budget.garage import Garage
 from cluster.budget.pool import PoolRules
 from cluster.budget.ports import Nodes, NodesUnknown
@@ -37,6 +37,8 @@ class NodeKeeper:
         self._next_look = 0.0
         self._requested = 0
         self._next_request = 0.0
+        self.fleet = Fleet({})
+        """The nodes as last seen."""
         self.leaving: frozenset[str] = frozenset()
         """The ids of the nodes that no call comes to any more."""
 
@@ -59,9 +61,9 @@ class NodeKeeper:
 
     async def _look(self) -> None:
         try:
-            fleet = await self._nodes.fleet()
+            self.fleet = fleet = await self._nodes.fleet()
             slots = self._garage.slots()
-            wanted = slots_wanted(slots, sum(self._rules.baseline.values()), self._rules.max_actors)
+            wanted = slots_wanted(slots, self._garage.wanted(), self._rules.max_actors)
             self._clear(leaving(fleet, slots, wanted))
             if wanted != self._requested or self._now() >= self._next_request:
                 await self._nodes.request(wanted)

@@ -4,69 +4,23 @@ Rules of this file:
 1. A slot's states and what moves it stand in `SLOT`; an event that is not there raises and changes nothing.
 2. `plan(now)` says what has to be done and notes it as begun; whoever does it reports back with `handle`.
 3. A lent slot is never touched, and lent and waiting slots together never pass `max_actors`.
+   Calls go first: a limit of sessions bounds what is parked, never what is lent.
 4. What fails is tried again ever later, so that an endpoint that is down is not hammered. `now` is monotonic seconds.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from statistics import fmean
 
-from cluster.machine import Table, step
+from cluster.budget.forecast import Forecast, share
+from cluster.budget.slots import READINESS, SLOT, Slot, SlotEvent, SlotState
+from cluster.machine import step
 
-
-class SlotState(StrEnum):
-    """Where a call actor stands."""
-
-    STARTING = "starting"
-    IDLE = "idle"
-    """The process is up and has no Live session."""
-    PREPARING = "preparing"
-    PARKED = "parked"
-    """A Live session of its profile is set up and waits."""
-    LENT = "lent"
-    RETIRED = "retired"
-
-
-class SlotEvent(StrEnum):
-    """What moves a call actor."""
-
-    STARTED = "started"
-    PREPARE = "prepare"
-    PREPARED = "prepared"
-    NOT_PREPARED = "not-prepared"
-    LEND = "lend"
-    RETURN = "return"
-    CLOSE = "close"
-    """Its Live session was closed by the other side."""
-    RETIRE = "retire"
-    DIE = "die"
-
-
-_S, _E = SlotState, SlotEvent
-SLOT: Table[SlotState, SlotEvent] = {
-    _S.STARTING: {_E.STARTED: _S.IDLE, _E.LEND: _S.LENT, _E.DIE: _S.RETIRED},
-    _S.IDLE: {_E.PREPARE: _S.PREPARING, _E.LEND: _S.LENT, _E.RETIRE: _S.RETIRED, _E.DIE: _S.RETIRED},
-    _S.PREPARING: {_E.PREPARED: _S.PARKED, _E.NOT_PREPARED: _S.IDLE, _E.LEND: _S.LENT, _E.DIE: _S.RETIRED},
-    _S.PARKED: {
-        _E.PREPARE: _S.PREPARING,
-        _E.LEND: _S.LENT,
-        _E.CLOSE: _S.IDLE,
-        _E.RETIRE: _S.RETIRED,
-        _E.DIE: _S.RETIRED,
-    },
-    # A slot that was lent while it started or prepared hears of that later.
-    _S.LENT: {
-        _E.STARTED: _S.LENT,
-        _E.PREPARED: _S.LENT,
-        _E.NOT_PREPARED: _S.LENT,
-        _E.RETURN: _S.IDLE,
-        _E.DIE: _S.RETIRED,
-    },
-    _S.RETIRED: {},
-}
+ACTOR_MB = 120.0
+"""What a call actor's process is taken for until one has been weighed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +30,15 @@ class PoolRules:
     max_actors: int
     """Lent and waiting together; one call each."""
     baseline: Mapping[str, int]
-    """How many are to be parked, by profile; the first ones are served first where there is no room for all."""
+    """How many are parked at least, by profile; the first ones are served first where there is no room for all."""
     session_max_age_s: float
     """A parked Live session is replaced then: idle ones are cut off after 86 s and more (reports from the field)."""
     actor_max_calls: int
     actor_max_age_s: float
     actor_max_growth_mb: float
     """Since the end of its first call, when everything has been loaded."""
+    memory_mb: int | None = None
+    """Of all actors together; None: as much as `max_actors` take."""
     max_starting: int = 2
     """Ray starts at most one process per CPU at a time; more would only queue."""
     birth_every_s: float = 0.25
@@ -130,24 +86,6 @@ class Loan:
 
 
 @dataclass(slots=True)
-class Slot:
-    """What is known of one call actor."""
-
-    name: str
-    born_at: float
-    state: SlotState
-    since: float
-    profile: str = ""
-    """Of its Live session, or of the one being set up."""
-    session_at: float = 0.0
-    calls: int = 0
-    first_mb: float | None = None
-    memory_mb: float = 0.0
-    node: str = ""
-    """That it runs on; empty until its process is up, or where that is not known."""
-
-
-@dataclass(slots=True)
 class _Backoff:
     failures: int = 0
     not_before: float = field(default=float("-inf"))
@@ -162,13 +100,21 @@ class Pool:
 
     def __init__(self, rules: PoolRules, names: Iterator[str]) -> None:
         """`names` yields a name never used before each time."""
-        self._rules = rules
+        self.rules = rules
         self._names = names
         self._slots: dict[str, Slot] = {}
         self._start_backoff = _Backoff()
-        self._session_backoff = {profile: _Backoff() for profile in rules.baseline}
+        self._session_backoff: defaultdict[str, _Backoff] = defaultdict(_Backoff)
         self._next_birth = float("-inf")
-        self._leaving: frozenset[str] = frozenset()
+        self.forecast = Forecast()
+        self.max_sessions: int | None = None
+        """So many Live sessions may be open at once, those of calls included; None: as many as there are actors."""
+        self.targets: dict[str, int] = dict(rules.baseline)
+        """How many each profile is to have parked, as of the last plan."""
+        self.leaving: frozenset[str] = frozenset()
+        """No actor of these nodes is lent any more; those that wait there are retired, and others wait elsewhere."""
+        self.lent: Counter[tuple[str, bool]] = Counter()
+        """How many times an actor was given to a call of a profile, and whether a parked one was there."""
 
     def __contains__(self, slot: str) -> bool:
         return slot in self._slots
@@ -181,49 +127,64 @@ class Pool:
         """Take over an actor of an earlier pool as it is."""
         self._slots[slot.name] = slot
 
-    def leave(self, nodes: frozenset[str]) -> None:
-        """No actor of these nodes is lent any more; those that wait there are retired, and others wait elsewhere."""
-        self._leaving = nodes
-
     def lend(self, profile: str, now: float, *, avoid_node: str = "") -> Loan | None:
-        """Give the best actor there is to a call: the freshest parked one, else the one that will be ready soonest.
+        """Give the best actor there is to a call: a parked one, else the one that will be ready soonest.
 
         None on `avoid_node` is given, where another one of the call's processes may be lost with its node.
         """
-        avoided = self._leaving | {avoid_node} - {""}
-        elsewhere = (slot for slot in self._slots.values() if slot.node not in avoided)
-        waiting = [slot for slot in elsewhere if slot.state in _READINESS]
-        if not waiting and len(self._slots) >= self._rules.max_actors:
+        avoided = self.leaving | {avoid_node} - {""}
+        waiting = [s for s in self._slots.values() if s.state in READINESS and s.node not in avoided]
+        if not waiting and self._room() <= 0:
             return None
-        best = min(waiting, key=lambda slot: _rank(slot, profile)) if waiting else self._new(now)
+        if self._is_full():
+            # It takes over a session, or the place of one.
+            waiting = [s for s in waiting if s.state in _WITH_SESSION] or waiting
+        lent = self._by_node(SlotState.LENT)
+        best = min(waiting, key=lambda s: _rank(s, profile, lent[s.node])) if waiting else self._new(now)
         warm = best.state is SlotState.PARKED and best.profile == profile
         self._move(best, SlotEvent.LEND, now)
+        self.forecast.arrived(profile, now)
+        self.lent[profile, warm] += 1
         return Loan(best.name, warm=warm, start=not waiting)
 
-    def handle(self, name: str, event: SlotEvent, now: float, *, session_age_s: float = 0.0, node: str = "") -> None:
+    def handle(
+        self,
+        name: str,
+        event: SlotEvent,
+        now: float,
+        *,
+        session_age_s: float = 0.0,
+        node: str = "",
+        memory_mb: float = 0.0,
+    ) -> None:
         """Something happened to an actor. Raises `IllegalTransition` for what its state does not have.
 
-        `session_age_s` comes with `PREPARED`, since an actor keeps a session that is still young and untouched, and
-        `node`, where it runs, with `STARTED`.
+        `session_age_s` and `memory_mb` come with `PREPARED`, since an actor keeps a session that is still young and
+        untouched; `node`, where it runs, comes with `STARTED`.
         """
         slot = self._slots[name]
-        before = slot.state
+        before, took_s = slot.state, now - slot.since
         self._move(slot, event, now)
         match event:
             case SlotEvent.PREPARED:
                 slot.session_at = now - session_age_s
+                slot.memory_mb = memory_mb
                 self._session_backoff[slot.profile] = _Backoff()
+                if slot.started_in_s and before is SlotState.PREPARING:
+                    self.forecast.timed(slot.started_in_s + took_s)
+                    slot.started_in_s = 0.0
             case SlotEvent.NOT_PREPARED:
-                self._session_backoff[slot.profile].failed(now, self._rules)
+                self._session_backoff[slot.profile].failed(now, self.rules)
             case SlotEvent.STARTED:
                 slot.node = node
+                slot.started_in_s = took_s if before is SlotState.STARTING else 0.0
                 self._start_backoff = _Backoff()
             case SlotEvent.RETURN:
                 slot.calls += 1
             case SlotEvent.DIE if before is SlotState.STARTING:
-                self._start_backoff.failed(now, self._rules)
+                self._start_backoff.failed(now, self.rules)
             case SlotEvent.DIE if before is SlotState.PREPARING:
-                self._session_backoff[slot.profile].failed(now, self._rules)
+                self._session_backoff[slot.profile].failed(now, self.rules)
             case _:
                 pass
 
@@ -239,33 +200,57 @@ class Pool:
 
         No session is opened for the `unserved` profiles, whose model does not serve.
         """
+        self._aim(now)
         return [*self._retirements(now), *self._births(now, unserved), *self._starts(now)]
 
+    def with_session(self) -> list[Slot]:
+        """The actors that hold a Live session, or are about to."""
+        return [slot for slot in self._slots.values() if slot.state in _WITH_SESSION or slot.state is SlotState.LENT]
+
+    def waiting_by_profile(self) -> Counter[str]:
+        """How many are parked or are just being parked."""
+        return Counter(slot.profile for slot in self._slots.values() if slot.state in _WITH_SESSION)
+
+    def _aim(self, now: float) -> None:
+        """Decide how many to have parked."""
+        lent = len(self._in(SlotState.LENT))
+        room = len(self._slots) - lent + self._room()
+        if self.max_sessions is not None:
+            room = min(room, self.max_sessions - lent)
+        self.targets = share(self.rules.baseline, self.forecast.wanted(self.rules.baseline, now), max(0, room))
+
     def _retirements(self, now: float) -> list[Effect]:
-        """The worn and the superfluous. Of the parked, only one at a time, and never while another starts."""
-        idle = self._in(SlotState.IDLE)
+        """The superfluous, those on nodes that go, and the worn: of these one at a time, never while another starts."""
+        lent = self._by_node(SlotState.LENT)
+        idle = sorted(self._in(SlotState.IDLE), key=lambda s: lent[s.node])
+        parked = self._in(SlotState.PARKED)
         spare = len(idle) - self._needed()
-        unused = [s for s in idle if now - s.since >= self._rules.idle_kept_s][: max(0, spare)]
+        unused = [s for s in idle if now - s.since >= self.rules.idle_kept_s][: max(0, spare)]
         gone = [s for s in idle if s in unused or self._worn(s, now)]
-        gone += [s for s in self._in(SlotState.IDLE, SlotState.PARKED) if s.node in self._leaving and s not in gone]
+        gone += [s for s in (*idle, *parked) if s.node in self.leaving and s not in gone]
         if not self._in(SlotState.STARTING):
-            gone += [s for s in self._in(SlotState.PARKED) if self._worn(s, now) and s not in gone][:1]
+            gone += [s for s in parked if self._worn(s, now) and s not in gone][:1]
         for slot in gone:
             self._move(slot, SlotEvent.RETIRE, now)
+        if self.max_sessions is not None:
+            over = max(0, len(self.with_session()) - self.max_sessions)
+            for slot in self._surplus()[:over]:
+                self._move(slot, SlotEvent.RETIRE, now)
+                gone.append(slot)
         return [Retire(slot.name) for slot in gone]
 
     def _births(self, now: float, unserved: Container[str]) -> list[Effect]:
         """The next Live session to open: one that is missing, else one that replaces the oldest that has aged."""
         if now < self._next_birth:
             return []
-        idle = self._in(SlotState.IDLE)
-        may_open = {
-            p for p, backoff in self._session_backoff.items() if now >= backoff.not_before and p not in unserved
-        }
+        may_open = {p for p in self.targets if now >= self._session_backoff[p].not_before and p not in unserved}
         missing = [p for p, lacking in self._missing().items() if lacking > 0 and p in may_open]
-        if idle and missing:
-            return [self._birth(min(idle, key=lambda s: s.since), missing[0], now)]
-        aged = [s for s in self._in(SlotState.PARKED) if now - s.session_at >= self._rules.session_max_age_s]
+        idle = [] if self._is_full() else sorted(self._in(SlotState.IDLE), key=lambda s: s.since)
+        # Without a process, or a session to spare, another profile's takes its place.
+        free = idle or (self._surplus() if self._is_full() or self._room() <= 0 else [])
+        if free and missing:
+            return [self._birth(free[0], missing[0], now)]
+        aged = [s for s in self._in(SlotState.PARKED) if now - s.session_at >= self.rules.session_max_age_s]
         for slot in sorted(aged, key=lambda s: s.session_at):
             if self._missing().get(slot.profile, -1) < 0:
                 self._move(slot, SlotEvent.RETIRE, now)
@@ -277,27 +262,55 @@ class Pool:
     def _birth(self, slot: Slot, profile: str, now: float) -> Effect:
         self._move(slot, SlotEvent.PREPARE, now)
         slot.profile = profile
-        self._next_birth = now + self._rules.birth_every_s
+        self._next_birth = now + self.rules.birth_every_s
         return Prepare(slot.name, profile)
 
     def _starts(self, now: float) -> list[Effect]:
         starting = len(self._in(SlotState.STARTING))
         needed = self._needed() - len(self._in(SlotState.IDLE)) - starting
-        room = min(self._rules.max_actors - len(self._slots), self._rules.max_starting - starting)
+        room = min(self._room(), self.rules.max_starting - starting)
         if now < self._start_backoff.not_before:
             return []
         return [StartActor(self._new(now).name) for _ in range(min(needed, room))]
 
+    def _room(self) -> int:
+        """How many more processes there may be; negative where those that there are take too much memory."""
+        room = self.rules.max_actors - len(self._slots)
+        if self.rules.memory_mb is None:
+            return room
+        weighed = [slot.memory_mb for slot in self._slots.values() if slot.memory_mb]
+        each = fmean(weighed) if weighed else ACTOR_MB
+        used = sum(weighed) + each * (len(self._slots) - len(weighed))
+        return min(room, int((self.rules.memory_mb - used) // each))
+
+    def _is_full(self) -> bool:
+        """As many Live sessions are open as may be."""
+        return self.max_sessions is not None and len(self.with_session()) >= self.max_sessions
+
+    def _surplus(self) -> list[Slot]:
+        """Parked actors beyond what their profiles are to have, the oldest sessions first."""
+        missing = self._missing()
+        extra = {profile: -missing.get(profile, -len(self._slots)) for profile in {s.profile for s in self.slots()}}
+        found = []
+        for slot in sorted(self._in(SlotState.PARKED), key=lambda s: s.session_at):
+            if extra[slot.profile] > 0:
+                extra[slot.profile] -= 1
+                found.append(slot)
+        return found
+
+    def _by_node(self, *states: SlotState) -> Counter[str]:
+        return Counter(slot.node for slot in self._slots.values() if slot.state in states)
+
     def _missing(self) -> dict[str, int]:
         """How many parked actors each profile lacks; negative where there are too many."""
-        have = Counter(s.profile for s in self._slots.values() if s.state in (SlotState.PARKED, SlotState.PREPARING))
-        return {profile: wanted - have[profile] for profile, wanted in self._rules.baseline.items()}
+        have = self.waiting_by_profile()
+        return {profile: wanted - have[profile] for profile, wanted in self.targets.items()}
 
     def _needed(self) -> int:
         return sum(lacking for lacking in self._missing().values() if lacking > 0)
 
     def _worn(self, slot: Slot, now: float) -> bool:
-        rules = self._rules
+        rules = self.rules
         grown_mb = 0.0 if slot.first_mb is None else slot.memory_mb - slot.first_mb
         return (
             slot.calls >= rules.actor_max_calls
@@ -320,17 +333,11 @@ class Pool:
             del self._slots[slot.name]
 
 
-_READINESS: Mapping[SlotState, int] = {
-    SlotState.PARKED: 0,
-    SlotState.PREPARING: 1,
-    SlotState.IDLE: 2,
-    SlotState.STARTING: 4,
-}
-"""How soon a slot could take a call. One that is ready for another profile (3) has to open its session anew."""
+_WITH_SESSION = frozenset({SlotState.PARKED, SlotState.PREPARING})
 
 
-def _rank(slot: Slot, profile: str) -> tuple[int, float]:
-    """Sort key: the readiest first, of several the one with the freshest session."""
-    ready = _READINESS[slot.state]
-    other = slot.state in (SlotState.PARKED, SlotState.PREPARING) and slot.profile != profile
-    return (3 if other else ready), -slot.session_at
+def _rank(slot: Slot, profile: str, lent_beside: int) -> tuple[int, int, float]:
+    """Sort key: the readiest first, of several the one on the busiest node, then the one with the freshest session."""
+    ready = READINESS[slot.state]
+    other = slot.state in _WITH_SESSION and slot.profile != profile
+    return (3 if other else ready), -lent_beside, -slot.session_at

@@ -60,6 +60,7 @@ def desk_rules(settings: Settings, profiles: Mapping[str, Profile]) -> DeskRules
         pool=PoolRules(
             max_actors=pool.max_calls,
             baseline=dict(pool.parked),
+            memory_mb=pool.memory_mb,
             session_max_age_s=pool.parked_max_age_s,
             actor_max_calls=pool.actor_max_calls,
             actor_max_age_s=pool.actor_max_age_s,

@@ -25,7 +25,15 @@ from cluster.dispatch.access import Doorkeeper, permit
 from cluster.dispatch.ports import ControlPlaneDown, History, Pool
 from cluster.dispatch.problems import Problem
 from cluster.dispatch.requests import CallBody, new_call_id, outbound_request
-from cluster.dispatch.schemas import BudgetList, CallAccepted, CallDetail, CallList, ProblemDocument, QueueList
+from cluster.dispatch.schemas import (
+    BudgetList,
+    CallAccepted,
+    CallDetail,
+    CallList,
+    PoolView,
+    ProblemDocument,
+    QueueList,
+)
 from cluster.dispatch.streams import event_stream
 from cluster.dispatch.webhook import Webhooks
 from cluster.keys import Principal
@@ -213,6 +221,12 @@ async def apply_policy(policy: Policy, front: TheFront, _key: AdminKey) -> None:
         errors = [{"pointer": "".join(f"/{step}" for step in where), "detail": what} for where, what in found]
         raise Problem("invalid-request", errors=errors)
     await front.pool.adopt_policy(policy.model_dump(mode="json"))
+
+
+@system.get("/v1/pool", response_model=PoolView, responses=_errors(401, 403, 503))
+async def show_pool(front: TheFront, _key: AdminKey) -> dict[str, Any]:
+    """The call actors: how many are parked for each profile and how many should be, where, and what bounds it."""
+    return await front.pool.pool()
 
 
 @system.post("/livekit/webhook", responses=_errors(401, 503))

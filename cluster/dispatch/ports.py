@@ -44,6 +44,9 @@ class Pool(Protocol):
     async def adopt_policy(self, fields: Mapping[str, Any], /) -> None:
         """From now on this policy, which was checked, holds."""
 
+    async def pool(self) -> dict[str, Any]:
+        """How the pool of call actors stands."""
+
     async def statistics(self) -> dict[str, Any]:
         """Numbers for monitoring, and `draining`."""
 

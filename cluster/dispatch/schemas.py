@@ -126,6 +126,50 @@ class QueueList(Answer):
     calls: list[QueuedCall]
 
 
+class PooledProfile(Answer):
+    """The parked actors of a profile."""
+
+    profile: str
+    baseline: int = Field(description="As `RINGMASTER_PARKED` says")
+    wanted: int = Field(description="As many as came while one actor starts, at the worst of the last minutes")
+    parked: int
+    parking: int = Field(description="Their Live sessions are being set up")
+    calls_per_minute: float
+    lent_warm: int = Field(description="Calls that found one parked, since the pool's start")
+    lent_cold: int = Field(description="Calls that did not")
+
+
+class PoolNode(Answer):
+    """A node that call actors run on."""
+
+    node: str = Field(description="Ray's id of it")
+    call_slots: int | None = Field(description="null: the node is gone, or was not seen yet")
+    live: int
+    waiting: int
+    draining: bool = Field(description="It ends with its last call")
+    leaving: bool = Field(description="It drains or is not needed: nothing is parked there, and no call begins")
+
+
+class Use(Answer):
+    """How much there is of something, and how much there may be."""
+
+    now: int
+    most: int | None = Field(description="null: not limited")
+
+
+class PoolView(Answer):
+    """The call actors."""
+
+    profiles: list[PooledProfile]
+    nodes: list[PoolNode]
+    start_s: float = Field(description="From asking for a new actor until it is parked, on average")
+    actors: Use
+    sessions: Use = Field(
+        description="Live sessions, those of calls included; `most` is the policy's `gemini_sessions`"
+    )
+    memory_mb: Use = Field(description="Of all call processes (PSS); `most` is `RINGMASTER_POOL_MEMORY_MB`")
+
+
 class ProblemDocument(Answer):
     """RFC 9457."""
 

@@ -265,3 +265,11 @@ async def test_the_cluster_is_asked_for_room_and_a_node_can_be_drained(pool: Bud
     assert world.requested == [3]
     assert await pool.drain_node("node")
     assert not await pool.drain_node("nowhere")
+
+
+async def test_how_the_pool_stands(pool: BudgetPool, world: RayOfTheTest) -> None:
+    """With its node, once that was looked at."""
+    await until(lambda: world.requested)
+    shown = await pool.pool()
+    assert [(profile["wanted"], profile["parked"]) for profile in shown["profiles"]] == [(2, 2)]
+    assert [(node["node"], node["call_slots"], node["waiting"]) for node in shown["nodes"]] == [("node", 8, 2)]

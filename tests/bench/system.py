@@ -109,7 +109,7 @@ class System:
 
         async def warm() -> bool:
             statistics = (await self.api.get("/readyz")).json()
-            return bool(statistics.get("parked") == self.parked and statistics["free"] == self.free)
+            return bool(statistics.get("parked", 0) >= self.parked and statistics["free"] == self.free)
 
         await until(warm)
 

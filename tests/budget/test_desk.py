@@ -317,10 +317,10 @@ async def test_nobody_is_dialled_while_the_model_does_not_serve(house: House) ->
 async def test_without_parked_actors_one_outbound_call_is_the_probe(
     engine: Engine, profiles: dict[str, Profile]
 ) -> None:
-    """Somebody has to try again; the others wait for what becomes of it."""
+    """Somebody has to try again; the others wait for what becomes of it. No call of that profile came before."""
     house = House(engine, profiles, rules=desk_rules(pool=replace(desk_rules().pool, baseline={})))
     await house.open(parked=0)
-    await house.desk.admit(call_request(1))
+    await house.desk.admit(call_request(1, profile="reminder"))
     actor = await house.serving()
     await house.renew(actor, live_faults=(DOWN,) * 5)
     house.clock.advance(10.0)

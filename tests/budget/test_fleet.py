@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cluster.budget.fleet import Fleet, leaving, slots_wanted
-from cluster.budget.pool import Slot, SlotState
+from cluster.budget.slots import Slot, SlotState
 
 
 def slots(*groups: tuple[int, SlotState, str]) -> list[Slot]:
@@ -25,9 +25,9 @@ LENT, PARKED, IDLE = SlotState.LENT, SlotState.PARKED, SlotState.IDLE
     [(0, 0, 3), (0, 2, 3), (1, 2, 4), (4, 2, 7), (5, 2, 9), (40, 2, 52), (0, 5, 6), (80, 2, 100), (100, 0, 100)],
 )
 def test_the_cluster_has_room_for_calls_parked_actors_and_a_reserve(lent: int, waiting: int, wanted: int) -> None:
-    """The baseline is 2 and the ceiling 100; the reserve is a quarter of the calls, and one at least."""
+    """Two are to be parked, and the ceiling 100; the reserve is a quarter of the calls, and one at least."""
     actors = slots((lent, LENT, "a"), (waiting, PARKED, "a"))
-    assert slots_wanted(actors, baseline=2, max_actors=100) == wanted
+    assert slots_wanted(actors, parked=2, max_actors=100) == wanted
 
 
 def test_the_node_with_the_fewest_calls_goes_when_the_others_are_enough() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from cluster.budget.breaker import BreakerRules
 from cluster.budget.garage import Garage
-from cluster.budget.pool import Pool, SlotState
+from cluster.budget.pool import Pool
 from cluster.budget.ports import ActorLost
 from cluster.budget.providers import Providers
 from cluster.messages import LiveFault, Prepared
@@ -56,7 +56,8 @@ class Yard:
     @property
     def parked(self) -> int:
         """How many are parked for the receptionist."""
-        return self.garage.parked()["receptionist"]
+        parked: int = self.garage.statistics()["parked_by_profile"]["receptionist"]
+        return parked
 
 
 @pytest.fixture
@@ -216,7 +217,7 @@ async def test_a_provider_that_is_down_is_asked_by_one_probe_at_a_time(yard: Yar
         actor.answers.clear()
     for seconds in (60.0, 1.0, 1.0):
         await yard.pass_time(seconds)
-        assert yard.garage.states()[SlotState.PREPARING] == 1
+        assert yard.garage.statistics()["preparing"] == 1
     for actor in yard.actors.alive.values():
         actor.answers.set()
     await yard.until(lambda: yard.parked == 2)
@@ -244,3 +245,15 @@ async def test_a_call_whose_node_is_suspect_gets_an_actor_elsewhere(yard: Yard) 
     loan = yard.garage.lend("receptionist", avoid_node="left")
     assert loan is not None
     assert loan.start
+
+
+async def test_a_new_process_for_a_call_comes_up_on_another_node_than_the_suspect_one(yard: Yard) -> None:
+    """Even if the cluster would place it there."""
+    await yard.fill()
+    loan = yard.garage.lend("receptionist", avoid_node="node")
+    assert loan is not None
+    await yard.garage.actor(loan.slot)
+    assert yard.actors.avoided == {"node"}
+    statistics = yard.garage.statistics()
+    assert statistics["lent_by_profile"] == {("receptionist", "cold"): 1}
+    assert statistics["wanted_by_profile"] == {"receptionist": 2}

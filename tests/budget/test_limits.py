@@ -31,7 +31,7 @@ def open_house(engine: Engine, profiles: dict[str, Profile]) -> Open:
     async def opened(**policy: Any) -> AsyncIterator[House]:
         rules = desk_rules(outbound_trunk="ST_default")
         house = House(engine, profiles, rules, policy=Policy.model_validate(policy))
-        await house.open()
+        await house.open(parked=min(2, policy.get("gemini_sessions", 2)))
         yield house
         await house.desk.close()
 

@@ -7,19 +7,10 @@ from itertools import count, pairwise, product
 
 import pytest
 
-from cluster.budget.pool import (
-    SLOT,
-    Effect,
-    Loan,
-    Pool,
-    PoolRules,
-    Prepare,
-    Retire,
-    Slot,
-    SlotEvent,
-    SlotState,
-    StartActor,
-)
+from cluster.budget.fleet import Fleet
+from cluster.budget.pool import Effect, Loan, Pool, PoolRules, Prepare, Retire, StartActor
+from cluster.budget.slots import SLOT, Slot, SlotEvent, SlotState
+from cluster.budget.standing import standing
 from cluster.machine import IllegalTransition, step
 
 
@@ -367,3 +358,117 @@ def test_an_actor_of_a_node_to_avoid_is_not_lent() -> None:
     assert pool.lend("reception", 1.0, avoid_node="right") == Loan("a1", warm=True, start=False)
     assert pool.lend("reception", 1.0, avoid_node="right") is None
     assert pool.lend("reception", 1.0) == Loan("a2", warm=True, start=False)
+
+
+def on_nodes(pool: Pool, *places: str, state: SlotState = SlotState.PARKED, profile: str = "reception") -> None:
+    """Adopt an actor on each of these nodes, named `node` and a number."""
+    for number, node in enumerate(places):
+        name = f"{node}{number}"
+        pool.adopt(Slot(name, 0.0, state, 0.0, node=node, profile=profile, session_at=0.0))
+
+
+def test_of_two_parked_actors_the_one_beside_other_calls_is_lent() -> None:
+    """The other one's node can be given back sooner."""
+    pool = a_pool(5)
+    on_nodes(pool, "idle", "busy")
+    on_nodes(pool, "busy", state=SlotState.LENT)
+    pool.adopt(Slot("fresh", 0.0, SlotState.PARKED, 0.0, node="idle", profile="reception", session_at=1.0))
+    assert pool.lend("reception", 2.0) == Loan("busy1", warm=True, start=False)
+    assert pool.lend("reception", 2.0) == Loan("fresh", warm=True, start=False)
+
+
+def test_at_the_limit_of_sessions_a_call_takes_over_another_profiles() -> None:
+    """And not the process without one, nor a new one."""
+    pool = a_pool(8, baseline={"reception": 1, "sales": 1})
+    on_nodes(pool, "here", profile="sales")
+    on_nodes(pool, "there", state=SlotState.IDLE)
+    pool.max_sessions = 1
+    assert pool.lend("reception", 1.0) == Loan("here0", warm=False, start=False)
+    # Calls go first: the next one gets an actor all the same.
+    assert pool.lend("reception", 1.0) == Loan("there0", warm=False, start=False)
+
+
+def test_a_lower_limit_of_sessions_closes_parked_ones_at_once() -> None:
+    """Those beyond it, and the baseline that stands first keeps its own."""
+    pool = a_pool(8, baseline={"reception": 1, "sales": 2})
+    on_nodes(pool, "x", profile="sales")
+    on_nodes(pool, "y", "y", profile="sales")
+    pool.max_sessions = 2
+    assert Counter(type(effect) for effect in pool.plan(1.0)) == {Retire: 1, Prepare: 1}
+    assert pool.targets == {"reception": 1, "sales": 1}
+    assert len(pool.with_session()) == 2
+
+
+def test_a_profile_that_calls_ask_for_takes_the_place_of_one_that_has_too_many() -> None:
+    """Where there is no room for another process, its session makes way."""
+    pool = a_pool(3, baseline={"reception": 0})
+    on_nodes(pool, "n", "n", "n")
+    for _ in range(2):
+        assert pool.lend("sales", 1.0) is not None
+    assert pool.plan(1.0) == [Prepare("n2", "sales")]
+
+
+def test_memory_bounds_how_many_processes_there_are() -> None:
+    """What they were weighed at counts; one that was not is taken for a usual one."""
+    pool = a_pool(8, baseline={"reception": 8}, memory_mb=500, max_starting=8)
+    assert len(pool.plan(0.0)) == 4
+    for number in range(1, 5):
+        pool.handle(f"a{number}", SlotEvent.STARTED, 1.0)
+        pool.plan(1.0 + number)
+        pool.handle(f"a{number}", SlotEvent.PREPARED, 2.0 + number, memory_mb=99.0)
+    pool.plan(9.0)
+    assert len(pool.slots()) == 5
+
+
+def test_how_long_actors_take_is_learned_from_those_that_were_started_ahead() -> None:
+    """The process and its first session; later sessions, and the wait for a turn in between, do not count."""
+    pool = a_pool(1, baseline={"reception": 1})
+    pool.plan(0.0)
+    pool.handle("a1", SlotEvent.STARTED, 10.0)
+    pool.plan(20.0)
+    pool.handle("a1", SlotEvent.PREPARED, 22.0)
+    learned_s = pool.forecast.start_s
+    assert learned_s == pytest.approx(0.8 * 5.0 + 0.2 * 12.0)
+    pool.plan(90.0)
+    pool.handle("a1", SlotEvent.PREPARED, 99.0)
+    assert pool.forecast.start_s == learned_s
+
+
+def test_how_the_pool_stands() -> None:
+    """By profile, by node, and what bounds it."""
+    pool = a_pool(6, memory_mb=900)
+    on_nodes(pool, "n", "n", "elsewhere")
+    pool.lend("reception", 1.0)
+    pool.lend("sales", 1.0)
+    pool.plan(1.0)
+    shown = standing(pool, Fleet({"n": 4, "empty": 4}), 1.0)
+    assert shown["profiles"] == [
+        {
+            "profile": "reception",
+            "baseline": 2,
+            "wanted": 2,
+            "parked": 1,
+            "parking": 0,
+            "calls_per_minute": 1.0,
+            "lent_warm": 1,
+            "lent_cold": 0,
+        },
+        {
+            "profile": "sales",
+            "baseline": 0,
+            "wanted": 1,
+            "parked": 0,
+            "parking": 0,
+            "calls_per_minute": 1.0,
+            "lent_warm": 0,
+            "lent_cold": 1,
+        },
+    ]
+    nodes = {node.pop("node"): node for node in shown["nodes"]}
+    assert sum(node["live"] for node in nodes.values()) == 2
+    assert nodes["elsewhere"]["call_slots"] is None
+    assert nodes["empty"] == {"call_slots": 4, "live": 0, "waiting": 0, "draining": False, "leaving": False}
+    assert shown["actors"] == {"now": 5, "most": 6}
+    assert shown["sessions"] == {"now": 3, "most": None}
+    assert shown["memory_mb"] == {"now": 0, "most": 900}
+    assert shown["start_s"] == 5.0

@@ -1,26 +1,27 @@
-"""The pool under any order of events: never too many actors, and its baseline when it is left alone."""
+"""The pool under any order of events: never over a ceiling, and its baseline when it is left alone."""
 
 from __future__ import annotations
 
-from collections import Counter
 from itertools import pairwise
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from cluster.budget.pool import Effect, Prepare, Retire, SlotEvent, SlotState, StartActor
+from cluster.budget.pool import Effect, Prepare, Retire, StartActor
+from cluster.budget.slots import SlotEvent, SlotState
 from tests.budget.test_pool import a_pool, settle, states
 
 
 class PoolMachine(RuleBasedStateMachine):
-    """Calls come and go, actors and sessions die, and whatever the pool plans happens sooner, later or not at all."""
+    """Calls come and go, actors and sessions die, nodes drain, the quota changes; what is planned may happen late."""
 
     @initialize(max_actors=st.integers(1, 5))
     def begin(self, max_actors: int) -> None:
         """An empty pool for two profiles."""
         self.max_actors = max_actors
         self.pool = a_pool(max_actors, baseline={"reception": 2, "sales": 1})
+        self.drained: set[str] = set()
         self.now = 0.0
         self.lent: set[str] = set()
         self.pending: dict[str, Effect] = {}
@@ -39,9 +40,25 @@ class PoolMachine(RuleBasedStateMachine):
                 self.pending[effect.slot] = effect
             if isinstance(effect, Prepare):
                 self.births.append(self.now)
+        found = self.pool.slots()
+        assert not [s for s in found if s.node in self.drained and s.state in {SlotState.IDLE, SlotState.PARKED}]
+        parked = sum(slot.state is SlotState.PARKED for slot in found)
+        if self.pool.max_sessions is not None:
+            assert len(self.lent) + parked <= max(self.pool.max_sessions, len(self.lent))
 
-    @rule(works=st.booleans(), dies=st.booleans())
-    def finish(self, works: bool, dies: bool) -> None:  # noqa: FBT001
+    @rule(node=st.sampled_from(["left", "right"]), on=st.booleans())
+    def drain(self, node: str, on: bool) -> None:  # noqa: FBT001
+        """A node should go, or stays after all."""
+        (self.drained.add if on else self.drained.discard)(node)
+        self.pool.leaving = frozenset(self.drained)
+
+    @rule(most=st.sampled_from([None, 0, 1, 2, 4]))
+    def limit_sessions(self, most: int | None) -> None:
+        """The project's quota changes."""
+        self.pool.max_sessions = most
+
+    @rule(works=st.booleans(), dies=st.booleans(), node=st.sampled_from(["left", "right"]))
+    def finish(self, works: bool, dies: bool, node: str) -> None:  # noqa: FBT001
         """The oldest thing under way is done, fails or dies."""
         if not self.pending:
             return
@@ -50,16 +67,21 @@ class PoolMachine(RuleBasedStateMachine):
         if dies:
             self._die(slot)
         elif isinstance(effect, StartActor):
-            self.pool.handle(slot, SlotEvent.STARTED, self.now)
+            self.pool.handle(slot, SlotEvent.STARTED, self.now, node=node)
         else:
             self.pool.handle(slot, SlotEvent.PREPARED if works else SlotEvent.NOT_PREPARED, self.now)
 
-    @rule(profile=st.sampled_from(["reception", "sales", "rare"]))
-    def lend(self, profile: str) -> None:
-        """A call wants an actor, and gets one whenever not all are lent."""
-        loan = self.pool.lend(profile, self.now)
-        assert (loan is None) == (len(self.lent) == self.max_actors)
+    @rule(profile=st.sampled_from(["reception", "sales", "rare"]), avoid_node=st.sampled_from(["", "left"]))
+    def lend(self, profile: str, avoid_node: str) -> None:
+        """A call wants an actor, and gets one whenever one waits where it may, or one more may start there."""
+        barred = self.drained | {avoid_node}
+        found = {slot.name: slot for slot in self.pool.slots()}
+        waiting = [s for s in found.values() if s.name not in self.lent and (not s.node or s.node not in barred)]
+        may_start = len(found) < self.max_actors
+        loan = self.pool.lend(profile, self.now, avoid_node=avoid_node)
+        assert (loan is not None) == bool(waiting or may_start)
         if loan is not None:
+            assert loan.start or found[loan.slot] in waiting
             assert loan.slot not in self.lent
             assert not (loan.warm and loan.slot in self.pending)
             self.lent.add(loan.slot)
@@ -94,20 +116,21 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def there_are_never_too_many(self) -> None:
-        """Neither actors, nor parked ones, nor sessions set up at once."""
+        """Neither actors, nor sessions set up at once."""
         found = self.pool.slots()
         assert len(found) <= self.max_actors
         assert {slot.name for slot in found if slot.state is SlotState.LENT} == self.lent
-        waiting = Counter(s.profile for s in found if s.state in {SlotState.PARKED, SlotState.PREPARING})
-        assert waiting["reception"] <= 2
-        assert waiting["sales"] <= 1
         assert all(later - earlier > 0.24 for earlier, later in pairwise(self.births))
 
     def teardown(self) -> None:
-        """Left alone, with everything working, the pool reaches its baseline and rests."""
+        """Left alone, with everything working, the pool forgets the calls, reaches its baseline and rests."""
+        self.limit_sessions(None)
+        for node in ("left", "right"):
+            self.drain(node, on=False)
+        self.now += 1_000.0
         for _ in range(3):
             while self.pending:
-                self.finish(works=True, dies=False)
+                self.finish(works=True, dies=False, node="left")
             self.now += 61.0
             settle(self.pool, self.now, until=20.0)
             self.now += 21.0
@@ -119,5 +142,5 @@ class PoolMachine(RuleBasedStateMachine):
         self.pool.handle(slot, SlotEvent.DIE, self.now)
 
 
-PoolMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+PoolMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
 TestPoolMachine = PoolMachine.TestCase

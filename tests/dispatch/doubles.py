@@ -8,11 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cluster.budget.fleet import Fleet
+from cluster.budget.pool import Pool
+from cluster.budget.slots import Slot, SlotState
+from cluster.budget.standing import standing
 from cluster.dispatch.ports import ControlPlaneDown, Present, Rule
 from cluster.keys import Principal, sha256_hex
 from cluster.messages import Admission, Admitted, CallQuery, CallRecord, CallRequest
 from cluster.records.history import History
 from cluster.telephony.masking import mask
+from tests.budget.house import desk_rules
 
 KEY = "rm_1_calls"
 ADMIN_KEY = "rm_2_admin"
@@ -103,6 +108,13 @@ class PoolDouble:
         """It holds."""
         self._check()
         self.applied = dict(fields)
+
+    async def pool(self) -> dict[str, Any]:
+        """How a pool with one parked actor stands."""
+        self._check()
+        pool = Pool(desk_rules().pool, iter(()))
+        pool.adopt(Slot("s1", 0.0, SlotState.PARKED, 0.0, "receptionist", node="n1"))
+        return standing(pool, Fleet({"n1": 8}), 0.0)
 
     async def statistics(self) -> dict[str, Any]:
         """A few numbers."""

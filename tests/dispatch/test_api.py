@@ -303,6 +303,17 @@ async def test_a_policy_is_shown_and_applied(api: Api, pool: PoolDouble) -> None
     assert pool.applied == shown
 
 
+async def test_how_the_pool_stands_is_for_admins(api: Api) -> None:
+    """Everything that the pool says is in the answer."""
+    assert (await api.problem("GET", "/v1/pool"))["scope"] == "admin"
+    shown = (await api.ask("GET", "/v1/pool", ADMIN_KEY)).json()
+    assert [(p["profile"], p["baseline"], p["parked"]) for p in shown["profiles"]] == [("receptionist", 2, 1)]
+    assert shown["nodes"] == [
+        {"node": "n1", "call_slots": 8, "live": 0, "waiting": 1, "draining": False, "leaving": False}
+    ]
+    assert shown["actors"] == {"now": 1, "most": 4}
+
+
 # Looking at calls
 
 
@@ -470,6 +481,7 @@ async def test_the_description_of_the_api(api: Api) -> None:
         "/v1/calls/{call_id}/hangup",
         "/v1/queue",
         "/v1/policy",
+        "/v1/pool",
         "/v1/calls/{call_id}/events",
         "/v1/budgets",
         "/livekit/webhook",

@@ -93,7 +93,7 @@ class System:
 
     def until_warm(self) -> None:
         """Every actor that should be parked is, and no call is live."""
-        until(lambda: (s := self.statistics()).get("parked") == 3 and s["free"] == 4)
+        until(lambda: (s := self.statistics()).get("parked", 0) >= 3 and s["free"] == 4)
 
 
 def until(probe: Callable[[], T | Literal[False] | None], timeout_s: float = 60) -> T:
