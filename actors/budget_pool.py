@@ -58,7 +58,7 @@ class BudgetPool:
 
     async def policy(self) -> dict[str, Any]:
         """The policy that holds, as JSON."""
-        return (await self._desk()).policy.model_dump(mode="json")
+        return (await self._desk()).limits.policy.model_dump(mode="json")
 
     async def adopt_policy(self, fields: Mapping[str, Any]) -> None:
         """From now on this policy holds; `fields` is one as JSON, and was checked."""

@@ -85,7 +85,7 @@ class Desk:
             renew_every_s=rules.renew_every_s,
             lease_ttl_s=rules.lease_ttl_s,
         )
-        self._limits = Limits(
+        self.limits = Limits(
             rules=rules,
             policy=policy,
             book=self._book,
@@ -94,7 +94,7 @@ class Desk:
             clock=clock,
         )
         self._doorway = Doorway(
-            limits=self._limits,
+            limits=self.limits,
             prices=rules.prices,
             profiles=profiles,
             book=self._book,
@@ -202,11 +202,6 @@ class Desk:
         """Those of a tenant's calls, or of all, that can't start yet, in the order of their arrival."""
         return self._doorway.waiting_room.shown(tenant)
 
-    @property
-    def policy(self) -> Policy:
-        """The one that holds."""
-        return self._limits.policy
-
     async def adopt(self, policy: Policy) -> None:
         """From now on this policy holds, also for what is spent already and for calls that run; it is durable.
 
@@ -219,12 +214,12 @@ class Desk:
                 await asyncio.sleep(ADOPT_PAUSE_S)
                 treasury = self._treasury(policy)
             self._book.refinance(treasury)
-            self._limits.adopt(policy)
+            self.limits.adopt(policy)
             self._doorway.serve()
 
     def drain(self, *, on: bool) -> None:
         """Take no new calls from now on, or take them again. Live calls go on."""
-        self._limits.draining = on
+        self.limits.draining = on
 
     async def drain_node(self, node: str) -> bool:
         """Have a node end with its last call; False where there is no such node, or the cluster does not answer."""
@@ -236,7 +231,7 @@ class Desk:
 
     def capacity(self) -> int:
         """How many more calls could start now."""
-        return self._limits.free()
+        return self.limits.free()
 
     def live_calls(self, tenant: str | None = None) -> list[dict[str, Any]]:
         """The open calls of a tenant, or of all, oldest first. Numbers are masked."""
@@ -256,7 +251,7 @@ class Desk:
             "max_calls": self._rules.max_calls,
             "live_calls": len(self._book),
             "free": self.capacity(),
-            "draining": self._limits.draining,
+            "draining": self.limits.draining,
             "leaving_nodes": sorted(self._nodes.leaving),
             **self._garage.statistics(),
             "daily_budget_usd_micros": self._rules.daily_budget_usd_micros,

@@ -39,7 +39,7 @@ async def test_a_policy_holds_from_the_moment_it_is_applied(house: House) -> Non
     said = await house.desk.admit(call_request(3, to="+4930123456"))
     assert isinstance(said, Refused)
     assert said.outcome == o.BLOCKED_NUMBER
-    assert house.desk.policy.tenant("acme").max_calls == 2
+    assert house.desk.limits.policy.tenant("acme").max_calls == 2
     assert len(house.desk.live_calls()) == 2
 
 
@@ -100,7 +100,7 @@ async def test_a_policy_that_can_not_be_kept_does_not_hold(house: House) -> None
         connection.execute(text("ALTER TABLE policies RENAME TO away"))
     with pytest.raises(JournalError):
         await house.desk.adopt(policy_of(inbound_reserve=1))
-    assert house.desk.policy == NO_POLICY
+    assert house.desk.limits.policy == NO_POLICY
 
 
 def test_what_was_applied_holds_until_the_file_changes(engine: Engine, tmp_path: Path) -> None:
@@ -135,4 +135,4 @@ async def test_a_restart_keeps_what_was_applied(house: House) -> None:
     await house.desk.close()
     house.policy, _ = read_policy(house.engine, None, house.clock.utc())
     await house.open(parked=None)
-    assert house.desk.policy.queue.size == 7
+    assert house.desk.limits.policy.queue.size == 7
