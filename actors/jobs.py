@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -41,12 +44,19 @@ def connect(address: str) -> Jobs:
     """The jobs of the cluster whose dashboard is at that URL. Raises `JobsUnavailable`."""
     from ray.job_submission import JobSubmissionClient
 
-    try:
+    logging.getLogger("ray").setLevel(logging.WARNING)  # of each package that it uploads
+    with _answering():
         return Jobs(JobSubmissionClient(address))
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Ray's client raises whatever went wrong as one of these, with the answer's text."""
+    try:
+        yield
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise JobsUnavailable(
-            f"no Jobs API at {address} ({type(error).__name__}); --address is the URL of Ray's dashboard"
-        ) from None
+        why = str(error).splitlines()[0].removeprefix("Request failed with status code ")
+        raise JobsUnavailable(f"Ray's Jobs API: {why}; --address is the URL of Ray's dashboard") from None
 
 
 class Jobs:
@@ -61,19 +71,22 @@ class Jobs:
         known = self.of(campaign)
         if known and not known[-1].is_over:
             raise InputError(f"the campaign {campaign} runs already, as job {known[-1].job_id}")
-        job_id: str = self._api.submit_job(
-            entrypoint=f"python -m actors.campaign {file.name}",
-            submission_id=f"campaign-{campaign}-{len(known) + 1}",
-            metadata={NAME: campaign},
-            runtime_env={
-                "working_dir": str(file.parent.resolve()),
-                "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WITHIN_S)},
-            },
-        )
+        with _answering():
+            job_id: str = self._api.submit_job(
+                entrypoint=f"python -m actors.campaign {shlex.quote(file.name)}",
+                submission_id=f"campaign-{campaign}-{len(known) + 1}",
+                metadata={NAME: campaign},
+                runtime_env={
+                    "working_dir": str(file.parent.resolve()),
+                    "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WITHIN_S)},
+                },
+            )
         return Job(job_id, campaign, "PENDING", 0)
 
     def all(self) -> list[Job]:
         """Every campaign's jobs, the oldest first."""
+        with _answering():
+            listed = self._api.list_jobs()
         jobs = [
             Job(
                 found.submission_id,
@@ -81,7 +94,7 @@ class Jobs:
                 str(getattr(found.status, "value", found.status)),
                 found.start_time or 0,
             )
-            for found in self._api.list_jobs()
+            for found in listed
             if found.submission_id and NAME in (found.metadata or {})
         ]
         return sorted(jobs, key=lambda job: job.started_ms)
@@ -100,7 +113,7 @@ class Jobs:
 
     def progress(self, job: Job) -> Mapping[str, Any] | None:
         """How far it said that it is, last; None if it has not said anything."""
-        for line in reversed(self._api.get_job_logs(job.job_id).splitlines()):
+        for line in reversed(self._logs(job)):
             if line.startswith('{"campaign"'):
                 found: dict[str, Any] = json.loads(line)
                 return found
@@ -108,9 +121,15 @@ class Jobs:
 
     def last_words(self, job: Job) -> str:
         """The last line that it printed."""
-        lines = self._api.get_job_logs(job.job_id).strip().splitlines()
+        lines = self._logs(job)
         return lines[-1] if lines else ""
+
+    def _logs(self, job: Job) -> list[str]:
+        with _answering():
+            text: str = self._api.get_job_logs(job.job_id)
+        return text.strip().splitlines()
 
     def stop(self, job: Job) -> None:
         """Begin no more calls; the job ends when those in progress have, or after `STOP_WITHIN_S`."""
-        self._api.stop_job(job.job_id)
+        with _answering():
+            self._api.stop_job(job.job_id)

@@ -207,6 +207,9 @@ class LivekitServer:
         }
         if self._node_ip == "127.0.0.1":
             media |= {"enable_loopback_candidate": True, "interfaces": {"includes": ["lo"]}}
+        else:
+            # Else it gives out `node_ip` for every address that it has, and listens for a client on another one.
+            media["ips"] = {"includes": [f"{self._node_ip}/32"]}
         config: dict[str, object] = {
             "port": self.port,
             "bind_addresses": [self._node_ip],

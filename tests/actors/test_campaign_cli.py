@@ -224,4 +224,17 @@ def test_a_cluster_that_is_not_there() -> None:
     """One line says where nobody answered."""
     result = ringmaster("status", "--address", "http://127.0.0.1:1")
     assert isinstance(result.exception, jobs.JobsUnavailable)
-    assert "no Jobs API at http://127.0.0.1:1" in str(result.exception)
+    assert "http://127.0.0.1:1" in str(result.exception)
+
+
+def test_a_cluster_that_takes_no_jobs(ray_jobs: RayJobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Ray says, in one line."""
+
+    def refuse(**_job: Any) -> str:
+        message = "Request failed with status code 500: No available agent to submit job.\nmore"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(ray_jobs, "submit_job", refuse)
+    result = ringmaster("start", EXAMPLE)
+    assert isinstance(result.exception, jobs.JobsUnavailable)
+    assert str(result.exception).startswith("Ray's Jobs API: 500: No available agent to submit job.; --address")

@@ -28,6 +28,8 @@ PROFILE: Final = Path(__file__).with_name("receptionist.yaml")
 MANIFEST: Final = ROOT / "ray-cluster.yaml"
 MOUNT: Final = "/etc/ringmaster/profiles"
 MINUTE_S: Final = 60.0
+SILENCE_MS: Final = 1_800_000
+"""A caller who waits for the agent hangs up after a while; one who pauses does not."""
 TURNS: Final = 3
 """Of the scenario `load`: the agent answers twice, and says goodbye."""
 PLACES: Final = """
@@ -112,10 +114,9 @@ class Trial:
 
     def grows_and_shrinks(self) -> None:
         """Load brings a second worker, and its end takes one away; the call on the other one goes on."""
-        before = self.kubernetes.ready(CALLS)
         calls = [self.silent_call() for _ in range(CALL_SLOTS + 1)]
         self.say(f"{len(calls)} calls are up, of which a worker holds {CALL_SLOTS}")
-        until("there is a second worker", lambda: len(self.kubernetes.ready(CALLS)) > len(before), 5 * MINUTE_S)
+        until("there is a second worker", lambda: len(self.kubernetes.ready(CALLS)) > 1, 5 * MINUTE_S)
         where = until("every call is on a worker", lambda: self._all_placed(calls), MINUTE_S)
         assert len(set(where.values())) > 1, where
         self.say(f"{len(set(where.values()))} workers hold them")
@@ -162,7 +163,7 @@ class Trial:
 
     def silent_call(self) -> str:
         """A caller who says nothing, once the agent is there."""
-        call = self.ring(steps=[{"wait": "call_end"}])
+        call = self.ring(steps=[{"pause_ms": SILENCE_MS}])
         self.phone(call, "answered")
         self.still_up(call)
         return call
