@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 from actors import control_plane
 from actors.ports import RayCallActors, RayHistory, RayNodes, farewell
 from cluster.budget.desk import Desk
-from cluster.budget.policy import NO_POLICY, Policy, load_policy
+from cluster.budget.policies import read_policy
+from cluster.budget.policy import Policy
 from cluster.budget.rules import desk_rules
 from cluster.dispatch.inbound import Inbound
 from cluster.dispatch.reconciler import Reconciler
@@ -32,7 +34,7 @@ async def open_desk(settings: Settings, scope: AsyncExitStack) -> tuple[Desk, Ke
 
     Raises `SettingsError`, `ProfileError` or `PriceError` for what is configured wrong.
     """
-    engine, profiles, policy = await asyncio.to_thread(_read, settings)
+    engine, profiles, (policy, policy_file_sha256) = await asyncio.to_thread(_read, settings)
     livekit = settings.livekit
     rooms = LivekitRooms(livekit.url, livekit.api_key, livekit.api_secret.get_secret_value())
     scope.push_async_callback(rooms.close)
@@ -46,6 +48,7 @@ async def open_desk(settings: Settings, scope: AsyncExitStack) -> tuple[Desk, Ke
         farewell=partial(farewell, settings),
         close_room=rooms.delete,
         policy=policy,
+        policy_file_sha256=policy_file_sha256,
     )
     scope.push_async_callback(desk.close)
     await desk.open()
@@ -68,9 +71,8 @@ def _reconciler(settings: Settings, desk: Desk, rooms: LivekitRooms, profiles: f
     return Reconciler(desk.occupancy, rooms, inbound, room_prefix=dispatch.room_prefix, agent_name=dispatch.agent_name)
 
 
-def _read(settings: Settings) -> tuple[Engine, Mapping[str, Profile], Policy]:
+def _read(settings: Settings) -> tuple[Engine, Mapping[str, Profile], tuple[Policy, str]]:
     engine = open_engine(settings.database_url, fsync=True)
     upgrade(engine)
-    file = settings.policy_file
-    policy = NO_POLICY if file is None else load_policy(file)
+    policy = read_policy(engine, settings.policy_file, time.time())
     return engine, load_profiles(settings.profiles_dir, load_models()), policy

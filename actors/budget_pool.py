@@ -11,6 +11,8 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cluster.budget.desk import Desk
     from cluster.keys import KeyRing, Principal
     from cluster.messages import Admission, CallRequest, Renewal, Verdict
@@ -53,6 +55,16 @@ class BudgetPool:
     async def queue(self, tenant: str | None = None) -> list[dict[str, Any]]:
         """The calls of a tenant, or of all, that wait to start, with masked numbers."""
         return (await self._desk()).queue(tenant)
+
+    async def policy(self) -> dict[str, Any]:
+        """The policy that holds, as JSON."""
+        return (await self._desk()).limits.policy.model_dump(mode="json")
+
+    async def adopt_policy(self, fields: Mapping[str, Any]) -> None:
+        """From now on this policy holds; `fields` is one as JSON, and was checked."""
+        from cluster.budget.policy import Policy
+
+        await (await self._desk()).adopt(Policy.model_validate(fields))
 
     async def statistics(self) -> dict[str, Any]:
         """How things stand, as plain numbers."""

@@ -19,11 +19,12 @@ from cluster.campaign.file import Campaign, load_campaign
 from cluster.campaign.forecast import forecast
 from cluster.campaign.show import forecast_json, forecast_view, progress_view, report_csv
 from cluster.campaign.store import CampaignStore
-from cluster.cli import AsJson, database, show
+from cluster.cli import AsJson, database
 from cluster.errors import InputError
 from cluster.models import load_models
 from cluster.profiles import load_profiles
 from cluster.settings import prices_file, profiles_dir
+from cluster.show import show
 
 LOOK_EVERY_S: Final = 1.0
 

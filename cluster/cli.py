@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from cluster import __version__
@@ -24,6 +21,7 @@ from cluster.client import Client
 from cluster.errors import InputError, RingmasterError
 from cluster.records.timeline import timeline, without_words
 from cluster.settings import database_url, describe_settings, load_client_settings, prices_file, profiles_dir
+from cluster.show import calls_table, columns, console, facts, progress, show, utc
 
 if TYPE_CHECKING:
     from cluster.doctor import Check
@@ -50,7 +48,6 @@ app.add_typer(policies, name="policy")
 Url = Annotated[str | None, typer.Option("--url", help="Where the API is [RINGMASTER_URL].", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 CallId = Annotated[str, typer.Argument(help="As `ringmaster calls` shows it.", show_default=False)]
-Json = Mapping[str, Any]
 
 
 def run(application: typer.Typer) -> None:
@@ -95,9 +92,9 @@ def call(
             show(accepted, f"{accepted['call_id']}  {accepted['state']}", as_json=as_json)
             return
         for event in api.events(accepted["call_id"]):
-            show(event, _progress(event), as_json=as_json)
+            show(event, progress(event), as_json=as_json)
         ended = api.call(accepted["call_id"])
-    show(ended, _calls_table([ended]), as_json=as_json)
+    show(ended, calls_table([ended]), as_json=as_json)
     if (ended.get("outcome") or {}).get("result") != "success":
         raise typer.Exit(1)
 
@@ -115,14 +112,14 @@ def calls(
     with _client(url) as api:
         if call_id is None:
             found = api.calls(state, limit)
-            show({"calls": found}, _calls_table(found), as_json=as_json)
+            show({"calls": found}, calls_table(found), as_json=as_json)
             return
         one = api.call(call_id)
-    show(one, _calls_table([one]), as_json=as_json)
+    show(one, calls_table([one]), as_json=as_json)
     if not as_json:
         for line in one["transcript"]:
-            _console().print(_progress(line | {"kind": "line"}), markup=False)
-        _console().print(_facts(one))
+            console().print(progress(line | {"kind": "line"}), markup=False)
+        console().print(facts(one))
 
 
 @app.command("timeline")
@@ -137,7 +134,7 @@ def show_timeline(
     with _client(url) as api:
         one = api.call(call_id)
     entries = timeline(one["events"] if words else map(without_words, one["events"]))
-    table = _table("at", "layer", "what", "took")
+    table = columns("at", "layer", "what", "took")
     for entry in entries:
         took = "" if entry.ms is None else f"{entry.ms:.0f} ms"
         table.add_row(
@@ -158,7 +155,7 @@ def hangup(call_id: CallId, *, url: Url = None, as_json: AsJson = False) -> None
 def settings(*, as_json: AsJson = False) -> None:
     """List every environment variable that is read, with its default and its reason."""
     rows = list(describe_settings())
-    table = _table("variable", "default", "meaning")
+    table = columns("variable", "default", "meaning")
     for row in rows:
         table.add_row(*row)
     show([row._asdict() for row in rows], table, as_json=as_json)
@@ -167,7 +164,7 @@ def settings(*, as_json: AsJson = False) -> None:
 @app.command()
 def version() -> None:
     """Show the version."""
-    _console().print(__version__)
+    console().print(__version__)
 
 
 @keys.command("create")
@@ -196,7 +193,7 @@ def check_prices(
 
     tables = load_prices(file).tables
     found = ", ".join(f"from {table.from_}: {len(table.models)} models" for table in tables)
-    _console().print(f"{file.name}: {found}", markup=False)
+    console().print(f"{file.name}: {found}", markup=False)
 
 
 @books.command("check")
@@ -223,12 +220,12 @@ def list_(*, as_json: AsJson = False) -> None:
             "key_id": key.principal.key_id,
             "tenant": key.principal.tenant,
             "scopes": sorted(key.principal.scopes),
-            "created_at": _utc(key.created_at),
-            "revoked_at": _utc(key.revoked_at) if key.revoked_at else None,
+            "created_at": utc(key.created_at),
+            "revoked_at": utc(key.revoked_at) if key.revoked_at else None,
         }
         for key in list_keys(database())
     ]
-    table = _table("key", "tenant", "scopes", "created", "revoked")
+    table = columns("key", "tenant", "scopes", "created", "revoked")
     for row in rows:
         table.add_row(row["key_id"], row["tenant"], " ".join(row["scopes"]), row["created_at"], row["revoked_at"])
     show({"keys": rows}, table, as_json=as_json)
@@ -243,7 +240,7 @@ def revoke(
 
     if not revoke_key(database(), key_id):
         raise InputError(f"there is no key {key_id!r} in use; `ringmaster key list` shows those there are")
-    _console().print(f"{key_id} is revoked")
+    console().print(f"{key_id} is revoked")
 
 
 @manifests.command("check")
@@ -264,7 +261,7 @@ def check(
         raise InputError(f"{file}: can't be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from None
     longest = longest_call(known)
     for group in groups:
-        _console().print(
+        console().print(
             f"{group.where}: {group.name} waits {group.drain_s:g} s for its calls to end; "
             f"the longest are those of {longest.name}, {longest.limits.max_duration_s:g} s"
         )
@@ -278,12 +275,34 @@ def check_policy(
     from cluster.budget.policy import load_policy
 
     load_policy(file)
-    _console().print(f"{file} is right")
+    console().print(f"{file} is right")
+
+
+@policies.command("apply")
+def apply_policy(
+    file: Annotated[Path, typer.Argument(help="A YAML file, as RINGMASTER_POLICY_FILE.", show_default=False)],
+    *,
+    url: Url = None,
+) -> None:
+    """Have a policy hold from now on, without a restart; exits with 2 where the file is wrong."""
+    from cluster.budget.policy import load_policy
+
+    policy = load_policy(file).model_dump(mode="json")
+    with _client(url) as api:
+        api.apply_policy(policy)
+    console().print(f"{file} holds from now on")
+
+
+@policies.command("show")
+def show_policy(*, url: Url = None) -> None:
+    """Show the policy that holds, as JSON."""
+    with _client(url) as api:
+        console().print(json.dumps(api.policy(), indent=2, ensure_ascii=False), markup=False)
 
 
 def show_checks(found: Sequence[Check], *, as_json: bool) -> None:
     """What the doctor found, with what to do."""
-    table = _table("", "check", "found", "what to do")
+    table = columns("", "check", "found", "what to do")
     for check in found:
         sign = {True: "ok", False: "FAILS", None: "-"}[check.ok]
         table.add_row(sign, check.name, check.detail, "" if check.ok else check.fix)
@@ -317,67 +336,3 @@ def _context(pairs: Sequence[str]) -> dict[str, str]:
             raise InputError(f"--context {pair!r}: expected name=text")
         context[name] = text
     return context
-
-
-def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True, emoji=False)
-
-
-def show(value: Any, shown: Any, *, as_json: bool) -> None:
-    """One JSON document a line for programs, what a person wants to see otherwise; None shows nothing."""
-    if as_json:
-        _console().print(json.dumps(value, ensure_ascii=False), markup=False)
-    elif shown is not None:
-        _console().print(shown, markup=False)
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _calls_table(found: Sequence[Json]) -> Table:
-    table = _table("call", "state", "direction", "profile", "number", "talk", "cost", "outcome")
-    for one in found:
-        outcome = one.get("outcome")
-        table.add_row(
-            one["call_id"],
-            one["state"],
-            one["direction"],
-            one["profile"],
-            one["to"] if one["direction"] == "outbound" else one["from"],
-            f"{one.get('talk_s') or 0:.0f} s",
-            f"${one['cost']['usd']:.4f}",
-            f"{outcome['result']}/{outcome['reason']}" if outcome else "",
-        )
-    return table
-
-
-def _facts(one: Json) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_row("times", "  ".join(f"{name} {ms:.0f} ms" for name, ms in one["timings_ms"].items()))
-    table.add_row("line", "  ".join(f"{name} {value:g}" for name, value in one["quality"].items()))
-    detail = (one.get("outcome") or {}).get("detail")
-    if detail:
-        table.add_row("detail", detail)
-    return table
-
-
-_SHOWN: Mapping[str, Callable[[Json], str]] = {
-    "leg": lambda event: str(event["state"]),
-    "line": lambda event: f"{event['who']}: {event['text']}",
-    "tool": lambda event: f"tool {event.get('name', '')}",
-    "fault": lambda event: f"fault: {event.get('what', '')}",
-}
-
-
-def _progress(event: Json) -> str | None:
-    """An event in one line; None for what only programs want."""
-    show = _SHOWN.get(event["kind"])
-    return f"{event['at_s']:7.1f} s  {show(event)}" if show else None
-
-
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

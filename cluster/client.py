@@ -66,6 +66,14 @@ class Client:
         """`POST /v1/calls/{id}/hangup`."""
         return self._send("POST", f"/v1/calls/{call_id}/hangup")
 
+    def apply_policy(self, policy: Mapping[str, Any]) -> None:
+        """`PUT /v1/policy`."""
+        self._send("PUT", "/v1/policy", json=dict(policy))
+
+    def policy(self) -> Json:
+        """`GET /v1/policy`."""
+        return self._send("GET", "/v1/policy")
+
     def events(self, call_id: str) -> Iterator[Json]:
         """`GET /v1/calls/{id}/events`: each event as it happens, until the call has ended.
 
@@ -96,7 +104,7 @@ class Client:
             response = self._http.request(method, path, **arguments)
         if response.is_error:
             raise _refusal(response)
-        answer: Json = response.json()
+        answer: Json = response.json() if response.content else {}
         return answer
 
     @contextmanager

@@ -16,7 +16,7 @@ from cluster import __version__
 from cluster.cli import app, run
 from cluster.dispatch.api import build_api
 from cluster.dispatch.inbound import Inbound
-from cluster.errors import PriceError
+from cluster.errors import PolicyError, PriceError
 from cluster.messages import Admission, CallRequest
 from cluster.outcome import BUSY
 from cluster.records.history import History
@@ -228,6 +228,18 @@ def test_a_policy_file_is_checked(
         run(app)
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith(f"error: {tmp_path.name}/policy.yaml:1: inbound_reserve: ")
+
+
+async def test_a_policy_is_applied_and_shown(served: Served, tmp_path: Path) -> None:
+    """By the file, over the API."""
+    path = tmp_path / "policy.yaml"
+    path.write_text("inbound_reserve: 2")
+    applied = await served.ringmaster("policy", "apply", str(path), key=ADMIN_KEY)
+    assert (applied.exit_code, applied.output) == (0, f"{path} holds from now on\n")
+    shown = await served.ringmaster("policy", "show", key=ADMIN_KEY)
+    assert json.loads(shown.output)["inbound_reserve"] == 2
+    path.write_text("inbound_reserve: -2")
+    assert isinstance((await served.ringmaster("policy", "apply", str(path), key=ADMIN_KEY)).exception, PolicyError)
 
 
 def test_keys_are_made_listed_and_revoked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from datetime import date
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
-from cluster.budget import rows
+from cluster.budget import policies, rows
 from cluster.budget.budgets import Standing, Thresholds, Treasury
 from cluster.budget.calls import OpenCall, terms_of
 from cluster.budget.doorway import Doorway
@@ -43,6 +43,8 @@ ANSWERS_KEPT_S: Final = 86_400.0
 DURABLE_WITHIN_S: Final = 1.0
 """How long a heartbeat's answer waits for the database; the call has other things to do."""
 TICK_S: Final = 0.25
+ADOPT_PAUSE_S: Final = 0.02
+"""Until the end of a call that is being written is, mostly."""
 SWEEP_EVERY_S: Final = 600.0
 
 
@@ -62,20 +64,20 @@ class Desk:
         close_room: CloseRoom,
         clock: Clock = SYSTEM_CLOCK,
         policy: Policy = NO_POLICY,
+        policy_file_sha256: str = "",
     ) -> None:
         """Must be made in the event loop that it is used in. `engine`'s database is at the newest migration."""
         self._rules = rules
         self._profiles = profiles
         self._engine = engine
         self._clock = clock
-        self._treasury = Treasury(policy.caps(rules.daily_budget_usd_micros), rules.thresholds)
-        self._book = LeaseBook(self._treasury, ttl_s=rules.lease_ttl_s, start_within_s=START_WITHIN_S)
+        self._book = LeaseBook(self._treasury(policy), ttl_s=rules.lease_ttl_s, start_within_s=START_WITHIN_S)
         self._journal = Journal(engine)
         self._providers = Providers(rules.breaker, clock.now)
         self._garage = self._new_garage(actors)
         self._nodes = NodeKeeper(self._garage, nodes, rules.pool, clock.now)
         self._serving = self._new_serving(history, farewell, close_room)
-        self._limits = Limits(
+        self.limits = Limits(
             rules=rules,
             policy=policy,
             book=self._book,
@@ -84,7 +86,7 @@ class Desk:
             clock=clock,
         )
         self._doorway = Doorway(
-            limits=self._limits,
+            limits=self.limits,
             prices=rules.prices,
             profiles=profiles,
             book=self._book,
@@ -97,6 +99,8 @@ class Desk:
             lease_ids=_names("lease"),
         )
         self.occupancy = Occupancy(self._book, self._serving, self._doorway.waiting_room)
+        self._policy_file_sha256 = policy_file_sha256
+        self._adopting = asyncio.Lock()
         self._ticking: asyncio.Task[None] | None = None
         self._next_sweep = 0.0
 
@@ -136,9 +140,7 @@ class Desk:
         # With the first write, whoever wrote before is superseded: what is read then changes no more.
         await self._journal.write(rows.forgotten(utc - ANSWERS_KEPT_S))
         stored = await asyncio.to_thread(rows.load, self._engine, utc - ANSWERS_KEPT_S)
-        windows = self._treasury.windows({utc, *(row.granted_at for row in stored.open)})
-        for purse, spent in (await asyncio.to_thread(rows.spent, self._engine, windows)).items():
-            self._treasury.load(purse, spent)
+        await self._load_spent(self._book.treasury, {utc, *(row.granted_at for row in stored.open)})
         self._doorway.remember(stored.answers)
         live = await self._garage.adopt({row.lease.slot: row.lease.lease_id for row in stored.open})
         for row in stored.open:
@@ -207,9 +209,24 @@ class Desk:
         """Those of a tenant's calls, or of all, that can't start yet, in the order of their arrival."""
         return self._doorway.waiting_room.shown(tenant)
 
+    async def adopt(self, policy: Policy) -> None:
+        """From now on this policy holds, also for what is spent already and for calls that run; it is durable.
+
+        Raises `JournalError` where it can't be made durable, and then nothing has changed.
+        """
+        async with self._adopting:
+            await self._journal.write(policies.applied(policy, self._policy_file_sha256, self._clock.utc()))
+            treasury = self._treasury(policy)
+            while not await self._load_settled(treasury):
+                await asyncio.sleep(ADOPT_PAUSE_S)
+                treasury = self._treasury(policy)
+            self._book.refinance(treasury)
+            self.limits.adopt(policy)
+            self._doorway.serve()
+
     def drain(self, *, on: bool) -> None:
         """Take no new calls from now on, or take them again. Live calls go on."""
-        self._limits.draining = on
+        self.limits.draining = on
 
     async def drain_node(self, node: str) -> bool:
         """Have a node end with its last call; False where there is no such node, or the cluster does not answer."""
@@ -221,7 +238,7 @@ class Desk:
 
     def capacity(self) -> int:
         """How many more calls could start now."""
-        return self._limits.free()
+        return self.limits.free()
 
     def live_calls(self, tenant: str | None = None) -> list[dict[str, Any]]:
         """The open calls of a tenant, or of all, oldest first. Numbers are masked."""
@@ -231,17 +248,17 @@ class Desk:
 
     def budgets(self) -> list[dict[str, Any]]:
         """How every budget stands, in micro-dollars; times are UTC seconds, None for a budget without a window."""
-        standings = self._treasury.now(self._clock.utc())
+        standings = self._book.treasury.now(self._clock.utc())
         return [_budget_shown(standing, self._rules.thresholds) for standing in standings]
 
     def statistics(self) -> dict[str, Any]:
         """How things stand, as plain numbers. Money is of the tenants' days, in micro-dollars."""
-        money = self._treasury.tenants_days(self._clock.utc())
+        money = self._book.treasury.tenants_days(self._clock.utc())
         return {
             "max_calls": self._rules.max_calls,
             "live_calls": len(self._book),
             "free": self.capacity(),
-            "draining": self._limits.draining,
+            "draining": self.limits.draining,
             "leaving_nodes": sorted(self._nodes.leaving),
             **self._garage.statistics(),
             "daily_budget_usd_micros": self._rules.daily_budget_usd_micros,
@@ -265,6 +282,25 @@ class Desk:
         self._garage.tick()
         self._sweep()
 
+    def _treasury(self, policy: Policy) -> Treasury:
+        return Treasury(policy.caps(self._rules.daily_budget_usd_micros), self._rules.thresholds)
+
+    async def _load_spent(self, treasury: Treasury, times: set[float]) -> None:
+        spent = await asyncio.to_thread(rows.spent, self._engine, treasury.windows(times))
+        for purse, usd_micros in spent.items():
+            treasury.load(purse, usd_micros)
+
+    async def _load_settled(self, treasury: Treasury) -> bool:
+        """Whether what was read is what has been spent now: no call's end was written meanwhile, nor is any being."""
+        settled = self._serving.ended.total()
+        if self._ends_are_being_written():
+            return False
+        await self._load_spent(treasury, {self._clock.utc(), *(lease.owner.at for lease in self._book)})
+        return settled == self._serving.ended.total() and not self._ends_are_being_written()
+
+    def _ends_are_being_written(self) -> bool:
+        return any(lease.state is LeaseState.ENDING for lease in self._book)
+
     async def _tick_for_ever(self) -> None:
         while True:
             try:
@@ -280,7 +316,7 @@ class Desk:
             return
         self._next_sweep = now + SWEEP_EVERY_S
         self._doorway.forget_before(too_old)
-        self._treasury.forget(self._clock.utc())
+        self._book.treasury.forget(self._clock.utc())
 
 
 def _budget_shown(standing: Standing, thresholds: Thresholds) -> dict[str, Any]:

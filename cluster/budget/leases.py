@@ -201,6 +201,13 @@ class LeaseBook:
         """Open a lease that admission said yes to, or take over one of an earlier book."""
         return self._put(replace(lease, purses=self.treasury.purses(lease.owner)))
 
+    def refinance(self, treasury: Treasury) -> None:
+        """From now on these budgets pay, also for the calls that run."""
+        self.treasury = treasury
+        for lease in self:
+            moved = self._open[lease.lease_id] = replace(lease, purses=treasury.purses(lease.owner))
+            treasury.hold(moved.purses, moved.reserved_usd_micros)
+
     def launch(self, lease_id: str, now: float) -> Lease:
         """From here on the actor has `start_within_s` to begin the call."""
         lease = self._moved(lease_id, LeaseEvent.LAUNCH)

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from cluster.budget.budgets import EVERYONE, Budget, Scope, Window
 from cluster.errors import PolicyError
-from cluster.marked_yaml import MarkedFile, Part
+from cluster.marked_yaml import MarkedFile, Part, Where
 from cluster.telephony.hours import checked_hours
 from cluster.telephony.numbers import parse_e164
 
@@ -198,11 +198,17 @@ NO_POLICY: Final = Policy()
 def load_policy(path: Path) -> Policy:
     """Read and validate a policy file. Raises `PolicyError`, one line for each problem: `file:line: field: what`."""
     file = MarkedFile(path, Policy, PolicyError)
-    file.refuse((*_twice(file.content), *_budgets_twice(file.content)))
+    file.refuse(contradictions(file.content))
     return file.content
 
 
-def _twice(policy: Policy) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def contradictions(policy: Policy) -> Iterator[tuple[Where, str]]:
+    """Where a policy says two things about the same, and what to do about it."""
+    yield from _trunks_twice(policy)
+    yield from _budgets_twice(policy)
+
+
+def _trunks_twice(policy: Policy) -> Iterator[tuple[Where, str]]:
     """A number or prefix at two trunks, of which only one would ever be used."""
     for field in ("prefixes", "numbers"):
         owner: dict[str, str] = {}
@@ -213,7 +219,7 @@ def _twice(policy: Policy) -> Iterator[tuple[tuple[str | int, ...], str]]:
                 owner.setdefault(value, name)
 
 
-def _budgets_twice(policy: Policy) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _budgets_twice(policy: Policy) -> Iterator[tuple[Where, str]]:
     budgets = [entry.budget() for entry in policy.budgets]
     keys = [(budget.scope, budget.name, budget.window) for budget in budgets]
     for place, (scope, name, window) in enumerate(keys):

@@ -77,6 +77,15 @@ waiting = Table(
     Column("request", JSON, nullable=False),  # pii: until the call starts or is given up
 )
 
+policies = Table(
+    "policies",
+    metadata,
+    Column("number", Integer, primary_key=True),  # grows; the last one holds
+    Column("applied_at", Float(53), nullable=False),
+    Column("file_sha256", String(64), nullable=False),  # of the file while this one held; empty without one
+    Column("body", JSON, nullable=False),  # pii: blocked numbers
+)
+
 api_keys = Table(
     "api_keys",
     metadata,

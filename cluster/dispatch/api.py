@@ -20,6 +20,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cluster.budget.policy import Policy, contradictions
 from cluster.dispatch import problems
 from cluster.dispatch.access import Doorkeeper, permit
 from cluster.dispatch.ports import ControlPlaneDown, History, Pool
@@ -206,6 +207,24 @@ async def list_budgets(front: TheFront, _key: AdminKey) -> dict[str, Any]:
 async def show_queue(front: TheFront, _key: AdminKey) -> dict[str, Any]:
     """The calls of every tenant that can't start yet, in the order of their arrival. Numbers are masked."""
     return {"calls": await front.pool.queue(None)}
+
+
+@system.get("/v1/policy", responses=_errors(401, 403, 503))
+async def show_policy(front: TheFront, _key: AdminKey) -> dict[str, Any]:
+    """The policy that holds."""
+    return await front.pool.policy()
+
+
+@system.put("/v1/policy", status_code=204, responses=_errors(400, 401, 403, 413, 422, 503))
+async def apply_policy(policy: Policy, front: TheFront, _key: AdminKey) -> None:
+    """From now on this policy holds, also after a restart, until RINGMASTER_POLICY_FILE itself is changed.
+
+    Calls that run go on; those that wait are looked at anew.
+    """
+    if found := list(contradictions(policy)):
+        errors = [{"pointer": "".join(f"/{step}" for step in where), "detail": what} for where, what in found]
+        raise Problem("invalid-request", errors=errors)
+    await front.pool.adopt_policy(policy.model_dump(mode="json"))
 
 
 @system.get("/v1/pool", response_model=PoolView, responses=_errors(401, 403, 503))

@@ -38,6 +38,12 @@ class Pool(Protocol):
     async def queue(self, tenant: str | None, /) -> list[dict[str, Any]]:
         """The calls that wait to start, of one tenant or of all, in the order of their arrival."""
 
+    async def policy(self) -> dict[str, Any]:
+        """The policy that holds, as JSON."""
+
+    async def adopt_policy(self, fields: Mapping[str, Any], /) -> None:
+        """From now on this policy, which was checked, holds."""
+
     async def pool(self) -> dict[str, Any]:
         """How the pool of call actors stands."""
 

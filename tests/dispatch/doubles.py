@@ -42,6 +42,7 @@ class PoolDouble:
         self.live: dict[str, dict[str, Any]] = {}
         self.queued: dict[str, dict[str, Any]] = {}
         self.hung_up: list[str] = []
+        self.applied: dict[str, Any] = {}
         self.down = False
         self.draining = False
         self.key_lookups = 0
@@ -97,6 +98,16 @@ class PoolDouble:
         """Those that wait."""
         self._check()
         return [call for call in self.queued.values() if tenant in {None, call["tenant"]}]
+
+    async def policy(self) -> dict[str, Any]:
+        """The last that was applied."""
+        self._check()
+        return self.applied
+
+    async def adopt_policy(self, fields: Mapping[str, Any]) -> None:
+        """It holds."""
+        self._check()
+        self.applied = dict(fields)
 
     async def pool(self) -> dict[str, Any]:
         """How a pool with one parked actor stands."""

@@ -288,6 +288,21 @@ async def test_the_queue_is_for_admins(api: Api, pool: PoolDouble) -> None:
     assert (await api.ask("GET", "/v1/queue", ADMIN_KEY)).json() == {"calls": [QUEUED_CALL]}
 
 
+async def test_a_policy_is_shown_and_applied(api: Api, pool: PoolDouble) -> None:
+    """By admins, whole, and only one that says one thing."""
+    wish = {"inbound_reserve": 2, "trunks": {"ST_a": {"prefixes": ["+1"]}}}
+    assert (await api.problem("PUT", "/v1/policy", json=wish))["scope"] == "admin"
+    assert (await api.ask("PUT", "/v1/policy", ADMIN_KEY, json=wish)).status_code == 204
+    shown = (await api.ask("GET", "/v1/policy", ADMIN_KEY)).json()
+    assert (shown["inbound_reserve"], shown["queue"]["size"], shown["trunks"]["ST_a"]["prefixes"]) == (2, 1000, ["+1"])
+    wish["trunks"] = {"ST_a": {"prefixes": ["+1"]}, "ST_b": {"prefixes": ["+1"]}}
+    problem = await api.problem("PUT", "/v1/policy", ADMIN_KEY, json=wish)
+    assert (problem["slug"], problem["errors"][0]["pointer"]) == ("invalid-request", "/trunks/ST_b/prefixes/0")
+    problem = await api.problem("PUT", "/v1/policy", ADMIN_KEY, json={"inbound_reserve": -1})
+    assert problem["errors"][0]["pointer"] == "/inbound_reserve"
+    assert pool.applied == shown
+
+
 async def test_how_the_pool_stands_is_for_admins(api: Api) -> None:
     """Everything that the pool says is in the answer."""
     assert (await api.problem("GET", "/v1/pool"))["scope"] == "admin"
@@ -465,6 +480,7 @@ async def test_the_description_of_the_api(api: Api) -> None:
         "/v1/calls/{call_id}",
         "/v1/calls/{call_id}/hangup",
         "/v1/queue",
+        "/v1/policy",
         "/v1/pool",
         "/v1/calls/{call_id}/events",
         "/v1/budgets",
