@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,9 @@ def connect(settings: Settings) -> None:
     if address is not None:
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
         return
+    # Ray's job agent is a process of its own and swaps addresses, too; and a job is started as `python`.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - the name that Ray reads
     os.environ.setdefault("RAY_preload_python_modules", "livekit.rtc,google.genai,google.genai.live")
     # Ray's two dozen threads would each get an arena of their own, and what one has freed no other one uses.
