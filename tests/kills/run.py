@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -78,7 +79,7 @@ def take_away(system: System, moment: str, fault: signal.Signals, dice: random.R
     try:
         phone = system.phone(phone_call, until="ended", timeout_s=150)
     finally:
-        if fault is signal.SIGSTOP:
+        with suppress(ProcessLookupError):
             os.kill(process, signal.SIGCONT)
     return result(moment, killed_at - phone["started_at"], phone, system.ended(call_id))
 
