@@ -8,6 +8,7 @@ import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import ray
@@ -81,17 +82,18 @@ def take_away(system: System, moment: str, fault: signal.Signals, dice: random.R
     finally:
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGCONT)
-    return result(moment, killed_at - phone["started_at"], phone, system.ended(call_id))
+    return result(moment, killed_at, phone, system.ended(call_id))
 
 
-def result(moment: str, killed_s: float, phone: dict[str, Any], call: dict[str, Any]) -> Result:
+def result(moment: str, killed_at: float, phone: dict[str, Any], call: dict[str, Any]) -> Result:
     """From the carrier's log and ours."""
     said = [line["text"] for line in call["transcript"] if line["who"] == "caller"]
     audible_ms = call["timings_ms"].get("audible_2")
+    began_at = datetime.fromisoformat(call["started_at"]).timestamp()
     return Result(
         moment=moment,
-        killed_s=round(killed_s, 2),
-        back_s=None if audible_ms is None else round(audible_ms / 1000 - killed_s, 3),
+        killed_s=round(killed_at - phone["started_at"], 2),
+        back_s=None if audible_ms is None else round(began_at + audible_ms / 1000 - killed_at, 3),
         leg_up=phone["ending"] == "room-deleted" and call["outcome"]["reason"] == "agent-ended",
         remembered=not set(said) >= PLANTED or any(line["text"] == FACT for line in call["transcript"]),
         missing=tuple(line["text"] for line in phone["lines"] if line["who"] == "caller" and line["text"] not in said),
