@@ -101,3 +101,12 @@ def test_what_was_said_since_the_mark() -> None:
     turns.caller_text("What", 3.0)
     assert [line.text for line in turns.since(turns.marked)] == ["Good morning.", "What"]
     assert turns.agent_has_spoken
+
+
+def test_a_sentence_of_which_nothing_was_heard_was_not_said() -> None:
+    """The caller spoke before its first word."""
+    turns = Turns(started_at=0.0)
+    turns.agent_text("We open at eight.", 1.0)
+    turns.agent_audio(2_000)
+    assert turns.so_far(2_000) == ()
+    assert turns.cut(2_000) == []
