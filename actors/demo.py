@@ -135,8 +135,9 @@ async def _show(console: Console, api: httpx2.AsyncClient, stack: LocalStack, ur
     console.print(Columns([_panel(inbound), _panel(outbound)]))
     console.print(_records(inbound, outbound))
     went_right = _went_right(console, inbound, phones) & _went_right(console, outbound, phones)
+    console.print(f"dashboard:         {url}/")
     console.print(f"API documentation: {url}/docs")
-    console.print(f"key for it:        {key}", soft_wrap=True)
+    console.print(f"key for both:      {key}", soft_wrap=True)
     if sys.stdin.isatty() and console.is_terminal:
         console.print("Ctrl-C ends the demo.")
         await _until_interrupted()

@@ -18,7 +18,8 @@ from actors import names
 from tests.e2e.conftest import System, until
 
 PLANTED: Final = frozenset({"My name is Okonkwo.", "What is my name?"})
-FACT: Final = "Your name is Okonkwo."
+FACT: Final = "Your name"
+"""How the answer begins; the caller may speak before its end."""
 MOMENTS_S: Final[dict[str, tuple[float, float]]] = {
     "ringing": (0.0, 0.4),
     "greeting": (1.0, 4.5),
@@ -95,7 +96,7 @@ def result(moment: str, killed_at: float, phone: dict[str, Any], call: dict[str,
         killed_s=round(killed_at - phone["started_at"], 2),
         back_s=None if audible_ms is None else round(began_at + audible_ms / 1000 - killed_at, 3),
         leg_up=phone["ending"] == "room-deleted" and call["outcome"]["reason"] == "agent-ended",
-        remembered=not set(said) >= PLANTED or any(line["text"] == FACT for line in call["transcript"]),
+        remembered=not set(said) >= PLANTED or any(line["text"].startswith(FACT) for line in call["transcript"]),
         missing=tuple(line["text"] for line in phone["lines"] if line["who"] == "caller" and line["text"] not in said),
         doubled=tuple({line for line in said if said.count(line) > 1}),
         silence_s=phone["longest_silence_ms"] / 1000,
