@@ -252,7 +252,7 @@ class Checkpoint:
     agent_is_cut: bool = False
     """The agent has not finished what it was saying."""
     caller_waits: bool = False
-    """The caller speaks, or has spoken, and has no answer yet."""
+    """The caller speaks, has spoken without an answer, or may have spoken to nobody."""
     brief: bool = False
     """The model was told to be brief."""
     tools: tuple[ToolRun, ...] = ()

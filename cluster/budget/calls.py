@@ -131,8 +131,10 @@ class OpenCall:
     def _takeover(self, lease: Lease, utc: float) -> Checkpoint | None:
         """Where the call stands, from its last heartbeat; None where it has not begun."""
         if self.renewal is not None:
-            at = self.renewal.checkpoint
-            return replace(at, age_s=at.age_s + max(0.0, utc - self.renewed_at))
+            at, deaf_s = self.renewal.checkpoint, max(0.0, utc - self.renewed_at)
+            # Who spoke meanwhile spoke to nobody, and would wait for an answer as long as the agent waits for a word.
+            may_have_spoken = deaf_s > DEAF_S and not at.agent_is_cut
+            return replace(at, age_s=at.age_s + deaf_s, caller_waits=at.caller_waits or may_have_spoken)
         if lease.dialled:
             return Checkpoint(leg=DIALLING, age_s=max(0.0, utc - self.started_at))
         return None
@@ -170,6 +172,8 @@ class OpenCall:
         )
 
 
+DEAF_S: Final = 1.0
+"""Between two heartbeats is half of it; in a longer time a sentence has room."""
 DIALLING: Final = "dialling"
 LOST_DETAIL: Final = "The call's process ended; transcript and cost are those of its last sign of life."
 NEVER_RENEWED_DETAIL: Final = "The call's process gave no sign of life."

@@ -40,8 +40,8 @@ class Prompts:
     def say_again(self, missed: Iterable[Line]) -> str:
         """The caller spoke, and not all of it was heard."""
         return BRACKETED.format(
-            f"the line to you was interrupted for a moment while the caller spoke. {_told(missed)}"
-            "If the caller's last words are complete, answer them now; if not, ask briefly to say that again."
+            f"the line to you was interrupted for a moment, and the caller may have spoken meanwhile. {_told(missed)}"
+            "If the caller's last words are complete and not answered, answer now; else ask briefly to say that again."
         )
 
     def meanwhile(self, missed: Iterable[Line]) -> str:

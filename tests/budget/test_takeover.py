@@ -46,6 +46,21 @@ async def test_a_call_goes_on_where_its_last_heartbeat_left_it(house: House) -> 
     assert house.desk.statistics()["spent_usd_micros"] == {"acme": 7_000}
 
 
+@pytest.mark.parametrize(("is_cut", "waits"), [(False, True), (True, False)])
+async def test_who_may_have_spoken_to_nobody_is_asked(house: House, *, is_cut: bool, waits: bool) -> None:
+    """It took three seconds; where the agent has a sentence to finish, the caller hears that."""
+    await house.desk.admit(call_request(1))
+    lost = await house.serving()
+    await house.renew(
+        lost, checkpoint=Checkpoint(transcript=SAID, leg="answered", phase="talking", agent_is_cut=is_cut)
+    )
+    house.clock.advance(3.0)
+    lost.die()
+    at = (await after(house, lost)).assignment.takeover
+    assert at is not None
+    assert at.caller_waits is waits
+
+
 @pytest.mark.parametrize("answers", [True, False])
 async def test_a_silent_call_is_asked_before_it_is_taken_away(house: House, *, answers: bool) -> None:
     """A frozen process does not answer; one that was only late keeps its call."""
