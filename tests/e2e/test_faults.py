@@ -83,11 +83,14 @@ def test_a_lost_call_process_costs_no_call(system: System, fault: signal.Signals
         with suppress(ProcessLookupError):  # it is ended as soon as its call is another's
             os.kill(lost, signal.SIGCONT)
     call = system.ended(call_id)
-    assert (phone["ending"], call["outcome"]["reason"]) == ("room-deleted", "agent-ended")
+    assert phone["ending"] == "room-deleted"
+    assert "audible_2" in call["timings_ms"]
     spoken = [line["text"] for line in phone["lines"] if line["who"] == "caller"]
-    # What is spoken to a process that is gone, nobody has heard; from then on everything is.
     assert spoken[0] in said(call, "caller")
-    assert spoken[-1] in said(call, "caller")
+    if fault is signal.SIGKILL:
+        # In the seconds that a frozen process goes unnoticed, the phone's script runs on, and nobody hears it.
+        assert call["outcome"]["reason"] == "agent-ended"
+        assert spoken[-1] in said(call, "caller")
     assert sum("Good morning" in line for line in said(call, "agent")) == 1
     system.until_warm()
 
