@@ -22,6 +22,7 @@ from typing import Final
 from cluster import outcome as o
 from cluster.budget import rows
 from cluster.budget.calls import OpenCall
+from cluster.budget.delivery import deliver
 from cluster.budget.garage import ANSWER_WITHIN_S, Garage
 from cluster.budget.journal import Journal, JournalError
 from cluster.budget.leases import Lease, LeaseBook, LeaseState, may_move
@@ -337,16 +338,7 @@ class Serving:
         self.deliver(lease_id, record)
 
     async def _deliver(self, lease_id: str, record: CallRecord) -> None:
-        pause_s = RETRY_S
-        while True:
-            try:
-                async with asyncio.timeout(ANSWER_WITHIN_S):
-                    await self._history.finish(record)
-                break
-            except Exception as error:  # noqa: BLE001 - whatever ails the history, the record has to get there
-                log.warning("the history did not take a record: %s", type(error).__name__)
-                await asyncio.sleep(pause_s)
-                pause_s = min(RETRY_MAX_S, pause_s * 2)
+        await deliver(self._history, record)
         self._journal.note(rows.delivered(lease_id))
 
     def _is_current(self, lease: Lease) -> bool:

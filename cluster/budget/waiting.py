@@ -20,6 +20,7 @@ from sqlalchemy import Engine, bindparam, delete, insert, select
 
 from cluster import outcome as o
 from cluster.budget.calls import request_from_json, request_to_json
+from cluster.budget.delivery import deliver
 from cluster.budget.journal import PATIENCE_S, Journal, JournalError, Write
 from cluster.budget.queue import Queue, Ticket
 from cluster.budget.tables import waiting
@@ -40,9 +41,6 @@ log = logging.getLogger(__name__)
 HOLD_S: Final = 3.0
 """How long an answer about a caller who rings is held back; then whoever asked looks whether the caller is there."""
 BEGIN_WITHIN_S: Final = 1.0
-ANSWER_WITHIN_S: Final = 5.0
-RETRY_S: Final = 0.5
-RETRY_MAX_S: Final = 10.0
 
 _INSERT = insert(waiting)
 _DELETE = delete(waiting).where(waiting.c.call_id == bindparam("of_call"))
@@ -194,17 +192,9 @@ class WaitingRoom:
         }
 
     async def _record(self, ticket: Ticket, outcome: Outcome, detail: str) -> None:
-        request, pause_s = ticket.request, RETRY_S
+        request = ticket.request
         record = refusal(request, outcome, detail, asked_at=ticket.asked_at, ended_at=self._clock.utc())
-        while True:
-            try:
-                async with asyncio.timeout(ANSWER_WITHIN_S):
-                    await self._history.finish(record)
-                break
-            except Exception as error:  # noqa: BLE001 - whatever ails the history, the record has to get there
-                log.warning("the history did not take the record of a queued call: %s", type(error).__name__)
-                await asyncio.sleep(pause_s)
-                pause_s = min(RETRY_MAX_S, pause_s * 2)
+        await deliver(self._history, record)
         self._journal.write(left(request.call_id))
 
 

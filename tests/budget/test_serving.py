@@ -17,6 +17,7 @@ from tests.budget.house import House, until
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tried again is tried again soon."""
     monkeypatch.setattr("cluster.budget.serving.RETRY_S", 0.001)
+    monkeypatch.setattr("cluster.budget.delivery.RETRY_S", 0.001)
 
 
 async def test_a_call_that_nobody_can_take_over_is_recorded_and_its_room_is_closed(house: House) -> None:

@@ -15,6 +15,7 @@ SAID = (Line(who="caller", text="My name is Ana.", at_s=3.0),)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is waited for is waited for shortly."""
     monkeypatch.setattr("cluster.budget.serving.RETRY_S", 0.001)
+    monkeypatch.setattr("cluster.budget.delivery.RETRY_S", 0.001)
     monkeypatch.setattr("cluster.budget.serving.ASK_WITHIN_S", 0.01)
 
 
