@@ -17,7 +17,7 @@ from cluster.budget.policy import Policy
 from cluster.budget.rules import desk_rules
 from cluster.dispatch.inbound import Inbound
 from cluster.dispatch.reconciler import Reconciler
-from cluster.dispatch.rooms import LivekitRooms
+from cluster.dispatch.rooms import LivekitRooms, open_rooms
 from cluster.keys import KeyRing
 from cluster.models import load_models
 from cluster.profiles import Profile, load_profiles
@@ -35,8 +35,7 @@ async def open_desk(settings: Settings, scope: AsyncExitStack) -> tuple[Desk, Ke
     Raises `SettingsError`, `ProfileError` or `PriceError` for what is configured wrong.
     """
     engine, profiles, (policy, policy_file_sha256) = await asyncio.to_thread(_read, settings)
-    livekit = settings.livekit
-    rooms = LivekitRooms(livekit.url, livekit.api_key, livekit.api_secret.get_secret_value())
+    rooms = open_rooms(settings.livekit)
     scope.push_async_callback(rooms.close)
     desk = Desk(
         rules=desk_rules(settings, profiles),

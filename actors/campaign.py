@@ -21,7 +21,7 @@ from cluster import cli
 from cluster.campaign.driver import Driver, Ending
 from cluster.campaign.file import Campaign, load_campaign
 from cluster.campaign.ports import Others
-from cluster.dispatch.rooms import LivekitRooms
+from cluster.dispatch.rooms import open_rooms
 from cluster.logs import configure_logging
 from cluster.models import load_models
 from cluster.profiles import load_profiles
@@ -47,8 +47,7 @@ def campaign(file: Annotated[Path, typer.Argument(help="The campaign's YAML file
 
 
 async def _drive(found: Campaign, settings: Settings) -> Ending:
-    livekit = settings.livekit
-    rooms = LivekitRooms(livekit.url, livekit.api_key, livekit.api_secret.get_secret_value())
+    rooms = open_rooms(settings.livekit)
     others = Others(
         book=control_plane.campaign_book(), pool=control_plane.pool(), history=control_plane.history(), rooms=rooms
     )

@@ -24,7 +24,7 @@ from cluster.call.live import LiveSession, LiveUnavailable, make_client, open_se
 from cluster.call.live_link import Opener
 from cluster.call.memory import give_back, memory_mb
 from cluster.call.voice import LINE_HZ
-from cluster.dispatch.rooms import LivekitRooms
+from cluster.dispatch.rooms import open_rooms
 from cluster.logs import call_scope
 from cluster.messages import ActorStatus, Assignment, CallRecord, Prepared
 from cluster.models import load_models
@@ -160,9 +160,7 @@ class CallSlot:
         settings = self._settings
         self._kit = Equipment(
             settings=settings,
-            rooms=LivekitRooms(
-                settings.livekit.url, settings.livekit.api_key, settings.livekit.api_secret.get_secret_value()
-            ),
+            rooms=open_rooms(settings.livekit),
             http=aiohttp.ClientSession(),
             upstream=self._upstream,
             slot=self._slot,

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 from livekit import api
@@ -24,6 +24,9 @@ from livekit.protocol.sip import ListSIPDispatchRuleRequest
 
 from cluster.dispatch.ports import Present, Rule
 from cluster.dispatch.reconcile import Room
+
+if TYPE_CHECKING:
+    from cluster.settings import LivekitSettings
 
 log = logging.getLogger(__name__)
 
@@ -124,3 +127,9 @@ class LivekitRooms:
             )
             for item in answer.items
         }
+
+
+def open_rooms(livekit: LivekitSettings) -> LivekitRooms:
+    """The rooms of the LiveKit server that the settings name."""
+    secret = livekit.api_secret.get_secret_value()
+    return LivekitRooms(livekit.url, livekit.api_key, secret, sip_url=livekit.sip_url)

@@ -14,7 +14,7 @@ from cluster.dispatch.api import Front
 from cluster.dispatch.inbound import Inbound
 from cluster.dispatch.ports import History, Pool
 from cluster.dispatch.receptionist import Post, Receptionist
-from cluster.dispatch.rooms import LivekitRooms
+from cluster.dispatch.rooms import LivekitRooms, open_rooms
 from cluster.dispatch.webhook import Webhooks
 from cluster.metrics import render
 from cluster.models import load_models
@@ -22,7 +22,7 @@ from cluster.profiles import load_profiles
 from cluster.tasks import TaskSet
 
 if TYPE_CHECKING:
-    from cluster.settings import LivekitSettings, Settings
+    from cluster.settings import Settings
 
 
 def open_front(settings: Settings, pool: Pool, history: History) -> Front:
@@ -82,12 +82,6 @@ class Office:
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)
         await self._rooms.close()
-
-
-def open_rooms(livekit: LivekitSettings) -> LivekitRooms:
-    """The rooms of the LiveKit server that the settings name."""
-    secret = livekit.api_secret.get_secret_value()
-    return LivekitRooms(livekit.url, livekit.api_key, secret, sip_url=livekit.sip_url)
 
 
 def _profiles(settings: Settings) -> dict[str, frozenset[str]]:
