@@ -61,11 +61,7 @@ def connect(settings: Settings) -> None:
     # Ray's job agent is a process of its own and swaps addresses, too; and a job is started as `python`.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - the name that Ray reads
-    os.environ.setdefault("RAY_preload_python_modules", "livekit.rtc,google.genai,google.genai.live")
-    # Ray's two dozen threads would each get an arena of their own, and what one has freed no other one uses.
-    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    prepare_nodes()
     ray.init(
         namespace=NAMESPACE,
         resources={CONTROL: 1, CALL_SLOT: settings.pool.max_calls},
@@ -74,6 +70,15 @@ def connect(settings: Settings) -> None:
         log_to_driver=False,
         logging_level=logging.WARNING,
     )
+
+
+def prepare_nodes() -> None:
+    """Set what Ray's own processes read on every node of ours; `ray-cluster.yaml` sets the same."""
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - the name that Ray reads
+    os.environ.setdefault("RAY_preload_python_modules", "livekit.rtc,google.genai,google.genai.live")
+    # Ray's two dozen threads would each get an arena of their own, and what one has freed no other one uses.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 
 def _has_token() -> bool:

@@ -210,12 +210,19 @@ class Renewal:
     metered: Metered = field(default_factory=Metered)
     charges_usd_micros: Mapping[str, int] = field(default_factory=dict)
     """The parts of the cost, as in `CallRecord`."""
+    running_usd_micros: int = 0
+    """What the turn that goes on will cost at least. No bill has it yet: it is estimated until it is reported."""
     live_faults: tuple[LiveFault, ...] = ()
     """Since the last renewal, oldest first. Told once: should it be lost, other calls meet the same."""
     live_ok: bool = False
     """Since the last renewal, and after the last fault, a session was set up or resumed."""
     live_model: str = ""
     """The model of that session, as in `LiveFault`; empty: the profile's main one."""
+
+    @property
+    def spent_usd_micros(self) -> int:
+        """The cost, with that of the turn that goes on."""
+        return self.cost_usd_micros + self.running_usd_micros
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,13 @@ from cluster.budget.leases import Lease
 from cluster.budget.pricing import (
     SLICE_S,
     Ahead,
+    Bill,
     Route,
     Talk,
     Tariff,
     ahead_usd_micros,
+    charges,
+    dearer,
     estimate_usd_micros,
     instruction_tokens,
 )
@@ -60,10 +63,13 @@ class Terms:
             important=self.important,
         )
 
-    def ahead(self, talk_s: float, silent_s: float) -> Ahead:
-        """What has to be held after so much talk, if the next sign of life may be `silent_s` away."""
+    def ahead(self, talk_s: float, silent_s: float, running_usd_micros: int = 0) -> Ahead:
+        """What has to be held after so much talk, if the next sign of life may be `silent_s` away.
+
+        `running_usd_micros` is the cost of a turn that goes on, and will be on the next bill.
+        """
         goodbye, soon, slice_ = (
-            ahead_usd_micros(talk_s, seconds, self.talk, self.tariff)
+            running_usd_micros + ahead_usd_micros(talk_s, seconds, self.talk, self.tariff)
             for seconds in (0.0, min(silent_s, SLICE_S), SLICE_S)
         )
         return Ahead(goodbye=goodbye, soon=soon, slice=slice_)
@@ -140,9 +146,14 @@ class OpenCall:
         return None
 
     def lost_record(self, lease: Lease, outcome: Outcome, ended_at: float) -> CallRecord:
-        """The record of a call whose actor can't write it any more, from its last checkpoint."""
+        """The record of a call whose actor can't write it any more, from its last checkpoint.
+
+        The turn in which it was lost will be billed by the provider, and reported by nobody: its estimate counts.
+        """
         request, renewal = self.request, self.renewal
         talk_s = renewal.talk_s if renewal else 0.0
+        cut_off = renewal.checkpoint.metered if renewal else Metered()
+        bill = dearer(lease.bill, Bill(cut_off, charges(cut_off, self.terms.tariff)))
         answered_s = max(0.0, self.renewed_at - self.started_at - talk_s) if talk_s else None
         return CallRecord(
             call_id=request.call_id,
@@ -159,7 +170,7 @@ class OpenCall:
             answered_s=answered_s,
             duration_s=round(max(0.0, ended_at - self.started_at), 3),
             talk_s=talk_s,
-            cost_usd_micros=lease.cost_usd_micros,
+            cost_usd_micros=bill.usd_micros,
             usage=renewal.usage if renewal else Usage(),
             timings_ms={},
             quality={},
@@ -167,8 +178,8 @@ class OpenCall:
             from_=request.from_,
             transcript=renewal.checkpoint.transcript if renewal else (),
             detail=LOST_DETAIL if renewal else NEVER_RENEWED_DETAIL,
-            metered=lease.bill.metered,
-            charges_usd_micros=lease.bill.charges,
+            metered=bill.metered,
+            charges_usd_micros=bill.charges,
         )
 
 

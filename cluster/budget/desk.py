@@ -181,7 +181,7 @@ class Desk:
             renewal.lease_id,
             renewal.fencing_token,
             bill=Bill(renewal.metered, renewal.charges_usd_micros),
-            ahead=call.terms.ahead(renewal.talk_s, self._rules.lease_ttl_s),
+            ahead=call.terms.ahead(renewal.talk_s, self._rules.lease_ttl_s, renewal.running_usd_micros),
             now=self._clock.now(),
             dialled=renewal.checkpoint.has_leg,
         )

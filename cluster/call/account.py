@@ -129,7 +129,8 @@ class Account:
         """The heartbeat as it stands; faults are told once. `unheard_ms` of the agent's voice is still queued."""
         ok, self._live_ok = self._live_ok, False
         metered = self.metered(core, now)
-        by_kind = charges(metered, self.assignment.tariff)
+        cut_off = self.metered(core, now, cut_off=True)
+        by_kind, with_turn = (charges(found, self.assignment.tariff) for found in (metered, cut_off))
         return Renewal(
             lease_id=self.assignment.lease_id,
             fencing_token=self.assignment.fencing_token,
@@ -138,13 +139,14 @@ class Account:
             talk_s=metered.line_s,
             metered=metered,
             charges_usd_micros=by_kind,
+            running_usd_micros=max(0, sum(with_turn.values()) - sum(by_kind.values())),
             live_faults=self._take_faults(),
             live_ok=ok,
             live_model=self._live_model,
             checkpoint=checkpoint(
                 core,
                 unheard_ms=unheard_ms,
-                metered=self.metered(core, now, cut_off=True),
+                metered=cut_off,
                 timings_ms=self._timings(core),
                 processes=self.processes,
                 now=now,

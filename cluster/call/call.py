@@ -127,9 +127,7 @@ class PhoneCall:
 
     def feed(self, event: ev.Event) -> None:
         """Something happened. Decides and acts at once; never waits."""
-        if isinstance(event, ev.CallerSpoke):
-            self._live.caller_spoke()
-        elif isinstance(event, ev.Resumable):
+        if isinstance(event, ev.Resumable):
             self._heartbeat.news()
         self._act(self._core.handle(event, time.monotonic()))
 
@@ -237,7 +235,7 @@ class PhoneCall:
     def _on_verdict(self, verdict: Verdict, renewal: Renewal) -> None:
         if verdict is Verdict.VOID:
             self._evicted()
-        elif verdict is Verdict.WIND_DOWN or renewal.cost_usd_micros >= self._assignment.max_cost_usd_micros:
+        elif verdict is Verdict.WIND_DOWN or renewal.spent_usd_micros >= self._assignment.max_cost_usd_micros:
             self.feed(ev.WindDown(o.MAX_COST))
         elif verdict is Verdict.CONCISE:
             self.feed(ev.BeBrief())

@@ -249,6 +249,14 @@ class LiveGone:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepTape:
+    """The caller speaks: what is said from here on may have to be sent again."""
+
+    anew: bool
+    """What was said before has had its answer, or the beginning of one, and need not be sent again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Replay:
     """Send the caller's audio that no connection has heard for sure, oldest first."""
 
@@ -340,7 +348,7 @@ class Finish:
     outcome: Outcome
 
 
-LiveEffect = OpenLive | SwitchLive | DropLive | Replay | Settled | Prompt | AnswerTool | HoldInput
+LiveEffect = OpenLive | SwitchLive | DropLive | KeepTape | Replay | Settled | Prompt | AnswerTool | HoldInput
 """What the Live connections do."""
 VoiceEffect = Silence | StopAgent | SayFiller | SayUnavailable
 """What the agent's voice does without a model."""

@@ -50,6 +50,8 @@ class LiveDesk:
         self._knows = 0
         """How many lines of the transcript the handle of the next connection covers."""
         self._unanswered = False
+        self._answered = False
+        """The agent was heard since the caller last began to speak."""
         self._was_owed = False
         """Something was owed when the connection broke."""
         self._lost_words = False
@@ -109,10 +111,11 @@ class LiveDesk:
             self._stalls.owe(now)
 
     def caller_spoke(self, now: float) -> list[ev.Effect]:
-        """The caller's voice began."""
+        """The caller's voice began. Two questions in one piece would get the answer to one of them."""
         self._caller_since = now
         self._stalls.excuse()
-        return self._turn_to(now)
+        answered, self._answered = self._answered, False
+        return [ev.KeepTape(anew=answered), *self._turn_to(now)]
 
     def caller_paused(self, ended_at: float, now: float, *, agent_is_heard: bool) -> list[ev.Effect]:
         """The caller's voice ended; over a talking agent, it was a sign of attention and asks for nothing."""
@@ -134,6 +137,7 @@ class LiveDesk:
         self.continuity.served()
         if self._stalls.agent_audio(ms, rms):
             return [ev.Silence(), *self._cure(now)]
+        self._answered = True
         return self._turn_to(now)
 
     def interrupted(self, now: float) -> list[ev.Effect]:

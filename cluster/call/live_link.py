@@ -79,6 +79,8 @@ class LiveLink:
                     self._on_message(message)
             case ev.DropLive(connection):
                 self._drop(connection)
+            case ev.KeepTape(anew):
+                self._tape.keep(anew=anew)
             case ev.Settled():
                 self._tape.settle()
             case ev.HoldInput(hold):
@@ -133,10 +135,6 @@ class LiveLink:
             self._held.put(pcm)
         elif (session := self._session) is not None:
             self._send_audio(session, pcm)
-
-    def caller_spoke(self) -> None:
-        """From here on the tape keeps what the caller says."""
-        self._tape.keep()
 
     async def aclose(self) -> None:
         """The call is over: read what is still on its way. A session that heard nobody is left open."""

@@ -112,12 +112,12 @@ class CallerTape:
         """Record one frame."""
         self._frames.append(pcm)
         self._bytes += len(pcm)
-        limit_ms = self._max_ms if self._keeping else self._lead_ms
-        while len(self._frames) > 1 and self._bytes > limit_ms * self._bytes_per_ms:
-            self._bytes -= len(self._frames.popleft())
+        self._trim(self._max_ms if self._keeping else self._lead_ms)
 
-    def keep(self) -> None:
-        """Somebody speaks: from here on it is worth keeping."""
+    def keep(self, *, anew: bool) -> None:
+        """Somebody speaks: from here on it is worth keeping. `anew`: what there is of before is not."""
+        if anew:
+            self._trim(self._lead_ms)
         self._keeping = True
 
     def settle(self) -> None:
@@ -127,3 +127,7 @@ class CallerTape:
     def recorded(self) -> bytes:
         """Everything that is kept, oldest first."""
         return b"".join(self._frames)
+
+    def _trim(self, limit_ms: float) -> None:
+        while len(self._frames) > 1 and self._bytes > limit_ms * self._bytes_per_ms:
+            self._bytes -= len(self._frames.popleft())

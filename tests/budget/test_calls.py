@@ -80,6 +80,7 @@ def test_a_request_tightens_the_limits_of_the_profile_and_never_widens_them(
     now, later = terms.ahead(0.0, 10.0), terms.ahead(300.0, 10.0)
     assert 0 < now.goodbye < now.soon < now.slice < later.slice
     assert terms.ahead(0.0, 60.0).soon == now.slice == terms.wish().ahead.slice
+    assert terms.ahead(300.0, 10.0, 7).goodbye == terms.ahead(300.0, 10.0).goodbye + 7
     assert terms.wish().estimate_usd_micros > 0
 
 
@@ -120,6 +121,17 @@ def test_the_record_of_a_lost_call_has_what_its_last_sign_of_life_said(profiles:
     assert (record.answered_s, record.talk_s, record.duration_s) == (10.0, 20.0, 35.0)
     assert [line.text for line in record.transcript] == ["Hello"]
     assert (record.slot, record.to) == ("call-slot-1", "+15551230001")
+
+
+def test_the_turn_in_which_a_call_was_lost_is_paid_for(profiles: dict[str, Profile]) -> None:
+    """The provider bills it, and nobody will report it."""
+    model = profiles["receptionist"].model
+    renewal = a_renewal(talk_s=20.0)
+    cut_off = Metered(usage_by_model={model: Usage(audio_out=1_000)}, line_s=20.0)
+    at = replace(renewal.checkpoint, metered=cut_off)
+    record = open_call(profiles, replace(renewal, checkpoint=at)).lost_record(LEASE, o.ACTOR_DIED, 135.0)
+    assert record.metered == cut_off
+    assert record.cost_usd_micros == sum(record.charges_usd_micros.values()) > 1_234
 
 
 def test_the_record_of_a_call_that_never_reported_says_so(profiles: dict[str, Profile]) -> None:

@@ -163,6 +163,14 @@ async def test_a_renewal_is_stored_and_answered(house: House) -> None:
     assert await house.renew(actor, 99_500) is Verdict.VOID
 
 
+async def test_a_long_turn_winds_a_call_down_before_it_is_reported(house: House) -> None:
+    """The model has said more by now than there is money for, and no usage record has come."""
+    await house.desk.admit(call_request(1, max_cost_usd_micros=100_000))
+    actor = await house.serving()
+    assert await house.renew(actor, 1_000) is Verdict.CONTINUE
+    assert await house.renew(actor, 1_000, running_usd_micros=98_000) is Verdict.WIND_DOWN
+
+
 async def test_more_money_is_durable_before_the_call_may_spend_it(house: House) -> None:
     """A raised reservation is in the database when the renewal is answered."""
     await house.desk.admit(call_request(1, max_duration_s=20.0))

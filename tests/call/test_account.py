@@ -126,6 +126,21 @@ def test_a_call_of_two_models_is_priced_by_model(core: CallCore, account: Accoun
     assert (record.usage.audio_out, record.usage.text_out) == (25, 1_000_000)
 
 
+def test_a_long_turn_is_paid_for_before_it_is_reported(core: CallCore, account: Account) -> None:
+    """It is on no bill yet, and what it will cost can't be spent on anything else."""
+    account.live_opened(1, MAIN, 101.0)
+    assert account.renewal(core, 0.0, 101.0).running_usd_micros == 0
+    account.see(1, Audio(b"\0" * 48_000 * 60, 24_000))
+    renewal = account.renewal(core, 0.0, 161.0)
+    assert "model" not in renewal.charges_usd_micros
+    assert renewal.running_usd_micros == 60 * 25 * 12
+    assert renewal.spent_usd_micros == renewal.cost_usd_micros + renewal.running_usd_micros
+    account.see(1, ev.TurnDone())
+    account.see(1, UsageReport(0, {}, 1_500, {"AUDIO": 1_500}))
+    done = account.renewal(core, 0.0, 161.0)
+    assert (done.running_usd_micros, done.charges_usd_micros["model"]) == (0, 60 * 25 * 12)
+
+
 def test_faults_of_the_connection_are_told_once(core: CallCore, account: Account) -> None:
     """With the heartbeat, and what came after the last one with the record. Only a new connection says all is well."""
     down, fresh = Fault(Stage.UPGRADE, 503), Fault(Stage.SETUP, 1007, "API key not valid")

@@ -64,8 +64,8 @@ class Talk:
 
 
 def plain(effects: list[ev.Effect]) -> list[ev.Effect]:
-    """Without notes."""
-    return [effect for effect in effects if not isinstance(effect, ev.Note)]
+    """Without notes, and what belongs to the tape."""
+    return [effect for effect in effects if not isinstance(effect, ev.Note | ev.KeepTape)]
 
 
 def test_a_question_that_no_answer_came_to_is_sent_again_as_it_was_spoken() -> None:
@@ -257,6 +257,19 @@ def test_the_end_of_an_interrupted_turn_is_no_answer() -> None:
     talk.desk.caller_paused(talk.now, talk.now, agent_is_heard=False)
     assert talk.end_turn() == []
     assert talk.pass_time(2.5) == [ev.Prompt(PROMPTS.answer_now)]
+
+
+def test_a_question_is_not_sent_again_with_the_one_before_it() -> None:
+    """Its answer has begun; two questions in a row without one are kept both."""
+    talk = Talk()
+    keep_both, keep_one = ev.KeepTape(anew=False), ev.KeepTape(anew=True)
+    assert talk.desk.caller_spoke(talk.now) == [keep_both]
+    talk.desk.caller_paused(talk.now + 1.0, talk.now + 1.0, agent_is_heard=False)
+    assert talk.desk.caller_spoke(talk.now + 2.0) == [keep_both]
+    talk.desk.agent_audio(500, 0.0, talk.now + 3.0)
+    talk.answer()
+    talk.tell(ev.LiveBroke(1, ABORTED), ev.LiveOpened(2))
+    assert talk.desk.caller_spoke(talk.now + 5.0) == [keep_one]
 
 
 def test_a_turn_that_ends_while_the_caller_speaks_settles_nothing() -> None:

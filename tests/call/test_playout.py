@@ -80,7 +80,7 @@ def test_the_tape_keeps_a_lead_until_somebody_speaks_and_then_everything() -> No
     for _ in range(10):
         tape.put(frame)
     assert len(tape.recorded()) == 2 * len(frame)
-    tape.keep()
+    tape.keep(anew=False)
     for _ in range(5):
         tape.put(frame)
     assert len(tape.recorded()) == 7 * len(frame)
@@ -90,3 +90,15 @@ def test_the_tape_keeps_a_lead_until_somebody_speaks_and_then_everything() -> No
     tape.settle()
     tape.put(frame)
     assert len(tape.recorded()) == 2 * len(frame)
+
+
+def test_what_was_answered_is_not_kept_with_what_is_asked_next() -> None:
+    """But for the lead, in which the next word begins."""
+    tape = CallerTape(16_000, max_ms=1_000, lead_ms=100)
+    frame = bytes(2 * 16 * 50)
+    tape.keep(anew=True)
+    for _ in range(8):
+        tape.put(frame)
+    tape.keep(anew=True)
+    tape.put(frame)
+    assert len(tape.recorded()) == 3 * len(frame)

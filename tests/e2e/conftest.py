@@ -8,18 +8,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 import httpx2
 import pytest
+import ray
+from ray._private.state import actors
 
+from actors import names
 from cluster.local.livekit_server import die_with_parent
 from cluster.local.stack import NUMBER
+from cluster.settings import Settings, load_settings
 
 T = TypeVar("T")
 POLL_EVERY_S = 0.05
@@ -40,8 +45,17 @@ class System:
     carrier: httpx2.Client
     meter: httpx2.Client
     ready: dict[str, Any]
+    parked: int = 3
+    """So many actors wait for a call where none is live."""
+    free: int = 4
+    """So many calls fit then."""
     numbers: Iterator[int] = field(default_factory=lambda: count(3_000))
     """The last digits of the next phone: each call of a test is from one of its own."""
+
+    def settings(self) -> Settings:
+        """The system's own."""
+        where = {"RINGMASTER_STATE_DIR": self.ready["state_dir"], "RINGMASTER_RAY_ADDRESS": self.ready["ray"]}
+        return load_settings(self.ready["environ"] | where)
 
     def ring(self, script: str = "receptionist", **wish: Any) -> str:
         """A phone calls in; returns the carrier's id of the call."""
@@ -57,10 +71,10 @@ class System:
         log: dict[str, Any] = self.carrier.get(f"/_calls/{carrier_call}", params=query).json()
         return log
 
-    def dial(self, to: str, key: str | None = None, **wish: Any) -> httpx2.Response:
+    def dial(self, to: str, key: str | None = None, timeout_s: float = 120, **wish: Any) -> httpx2.Response:
         """`POST /v1/calls` for the profile `reminder`."""
         body = {"to": to, "profile": "reminder", "context": {"name": "Sam", "when": "tomorrow morning at nine"}} | wish
-        return self.api.post("/v1/calls", json=body, headers={"Idempotency-Key": key} if key else {})
+        return self.api.post("/v1/calls", json=body, headers={"Idempotency-Key": key} if key else {}, timeout=timeout_s)
 
     def call(self, call_id: str) -> dict[str, Any]:
         """`GET /v1/calls/{id}`."""
@@ -107,6 +121,34 @@ def until(probe: Callable[[], T | Literal[False] | None], timeout_s: float = 60)
     return found
 
 
+@contextmanager
+def joined(system: System) -> Iterator[None]:
+    """This process is in the system's Ray cluster."""
+    names.connect(system.settings())
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster(system: System) -> Iterator[None]:
+    """This process joins the system's Ray cluster."""
+    with joined(system):
+        yield
+
+
+def budget_pool_process() -> int:
+    """The process of `BudgetPool`, as soon as there is one."""
+    actor_id = names.budget_pool()._actor_id.hex()
+
+    def find() -> int | None:
+        pid = int(actors(actor_id).get("Pid") or 0)
+        return pid if pid and Path(f"/proc/{pid}").exists() else None
+
+    return until(find)
+
+
 @pytest.fixture(scope="session")
 def system() -> Iterator[System]:
     """The embedded stack and the application, with two parked receptionists and one parked reminder."""
@@ -115,15 +157,17 @@ def system() -> Iterator[System]:
 
 
 @contextmanager
-def running_system(scenario: Path | None = None) -> Iterator[System]:
-    """The same, with the shipped conversation or another."""
+def running_system(
+    scenario: Path | None = None, settings: Mapping[str, str] = MappingProxyType({}), *, parked: int = 3, free: int = 4
+) -> Iterator[System]:
+    """The same, with the shipped conversation or another, and other settings; `parked` and `free` follow from those."""
     environ = {
         k: v for k, v in os.environ.items() if not k.startswith(("RINGMASTER_", "LIVEKIT_", "GOOGLE_", "GEMINI_"))
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.e2e.system_process", *([str(scenario)] if scenario else [])],
         stdout=subprocess.PIPE,
-        env=environ | SETTINGS,
+        env={**environ, **SETTINGS, **settings},
         text=True,
         start_new_session=True,
         preexec_fn=die_with_parent,  # noqa: PLW1509 - it is one system call
@@ -139,7 +183,7 @@ def running_system(scenario: Path | None = None) -> Iterator[System]:
             httpx2.Client(base_url=ready["carrier"], **options) as carrier,
             httpx2.Client(base_url=ready["meter"], **options) as meter,
         ):
-            found = System(api, carrier, meter, ready)
+            found = System(api, carrier, meter, ready, parked, free)
             found.until_warm()
             yield found
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,34 +14,14 @@ import ray
 from livekit import api
 
 from actors import names
-from cluster.settings import load_settings
 from tests.e2e.conftest import System, until
 from tests.e2e.test_calls import said
-
-LONG = [{"wait": "turn_end"}, {"pause_ms": 60_000}]
-
-
-@pytest.fixture(scope="module")
-def cluster(system: System) -> Iterator[None]:
-    """This process joins the system's Ray cluster."""
-    names.connect(load_settings(system.ready["environ"] | {"RINGMASTER_RAY_ADDRESS": system.ready["ray"]}))
-    yield
-    ray.shutdown()
 
 
 def pid_of(handle: Any) -> int:
     """The process of an actor."""
     found: int = ray.get(handle.status.remote()).pid
     return found
-
-
-def a_new_budget_pool_answers() -> bool:
-    """Whether this one has admitted nothing yet."""
-    try:
-        admitted: dict[str, int] = ray.get(names.budget_pool().statistics.remote())["admitted"]
-    except names.UNREACHABLE:
-        return False
-    return not any(admitted.values())
 
 
 @pytest.mark.usefixtures("cluster")
@@ -93,23 +72,6 @@ def test_a_lost_call_process_costs_no_call(system: System, fault: signal.Signals
         assert spoken[-1] in said(call, "caller")
     assert sum("Good morning" in line for line in said(call, "agent")) == 1
     system.until_warm()
-
-
-@pytest.mark.usefixtures("cluster")
-def test_a_killed_budget_pool_costs_no_call(system: System) -> None:
-    """Live calls go on, the restarted actor finds them again, and new calls are admitted."""
-    system.until_warm()
-    phone_call = system.ring(steps=LONG)
-    system.phone(phone_call, until="answered")
-    call_id = system.inbound_call(phone_call)["call_id"]
-    ray.kill(names.budget_pool(), no_restart=False)
-    until(a_new_budget_pool_answers)
-    assert system.statistics()["free"] == 3
-    assert system.call(call_id)["state"] == "answered"
-    assert system.dial("+14155550486").status_code == 202
-    assert system.api.post(f"/v1/calls/{call_id}/hangup").status_code == 202
-    assert system.ended(call_id)["outcome"]["reason"] == "hung-up-by-api"
-    assert system.phone(phone_call)["ending"] == "room-deleted"
 
 
 def test_a_dispatch_by_name_starts_a_call(system: System) -> None:

@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 import ray
 
-from actors import names
-from cluster.settings import load_settings
-from tests.e2e.conftest import System, until
+from tests.e2e.conftest import System, joined, until
 
 NUMBER = "+14155557731"
 CARD = "4242 4242 4242 4242"
@@ -23,10 +21,9 @@ JWT = re.compile(r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}")
 @pytest.fixture
 def log_folder(system: System) -> Iterator[Path]:
     """Where Ray keeps what every process of the system writes."""
-    names.connect(load_settings(system.ready["environ"] | {"RINGMASTER_RAY_ADDRESS": system.ready["ray"]}))
-    node: Any = ray._private.worker._global_node
-    yield Path(node.get_logs_dir_path())
-    ray.shutdown()
+    with joined(system):
+        node: Any = ray._private.worker._global_node
+        yield Path(node.get_logs_dir_path())
 
 
 def error_pages(system: System) -> list[str]:

@@ -1,26 +1,37 @@
-"""`make kills`: a hundred calls whose process is killed or frozen in the middle, and what their callers noticed."""
+"""`make kills`: a hundred calls that lose their process in the middle, and what their callers noticed.
+
+The fault is a process that is killed or frozen, a node whose raylet is killed, or `BudgetPool`, which no caller may
+notice at all.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import random
-import signal
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Final
 
-import ray
 from rich.console import Console
 from rich.table import Table
 
-from actors import names
-from cluster.settings import load_settings
-from tests.e2e.conftest import running_system
-from tests.kills.run import MOMENTS_S, Result, take_away
+from tests.e2e.conftest import System, joined, running_system
+from tests.kills import budget_pool
+from tests.kills.moments import MOMENTS
+from tests.kills.nodes import two_nodes
+from tests.kills.order_book import OrderBook, order_book
+from tests.kills.run import Result, Strike, freeze, kill, take_away
 
 SCENARIO = Path(__file__).with_name("scenario.yaml")
+LIMIT_S: Final = {"kill": 1.0, "freeze": 4.0, "node": 4.0}
+"""Until the next process is audible, p95."""
+MAX_CALLS: Final = 8
 
 
 def p95(values: Sequence[float]) -> float:
@@ -28,16 +39,22 @@ def p95(values: Sequence[float]) -> float:
     return sorted(values)[max(0, -(-len(values) * 95 // 100) - 1)] if values else float("nan")
 
 
-def show(results: Sequence[Result], limit_s: float) -> bool:
-    """Draw the table; whether everything holds."""
+def judge(results: Sequence[Result], limit_s: float) -> list[tuple[str, float, float]]:
+    """What was found, and the limit of each."""
     back = [one.back_s for one in results if one.back_s is not None]
-    rows = [
+    return [
         ("calls whose leg did not stay up", sum(not one.leg_up for one in results), 0.0),
         ("calls that forgot the planted fact", sum(one.leg_up and not one.remembered for one in results), 0.0),
         ("lines that stand twice", sum(len(one.doubled) for one in results), 0.0),
         ("lines lost beside the one under way", sum(max(0, len(one.missing) - 1) for one in results), 0.0),
+        ("orders that became two", sum(one.orders > 1 for one in results), 0.0),
         ("until the next process is audible, p95, s", p95(back), limit_s),
+        ("longest silence in a call, p95, s", p95([one.silence_s for one in results]), limit_s + 3.5),
     ]
+
+
+def show(rows: Sequence[tuple[str, float, float]]) -> bool:
+    """Draw the table; whether everything holds."""
     table = Table("", "found", "limit")
     for what, found, limit in rows:
         table.add_row(what, f"{found:g}", f"{limit:g}", style="" if found <= limit else "red")
@@ -45,30 +62,70 @@ def show(results: Sequence[Result], limit_s: float) -> bool:
     return all(found <= limit for _, found, limit in rows)
 
 
+@contextmanager
+def office(at_once: int, **settings: str) -> Iterator[tuple[System, OrderBook]]:
+    """The system with a warm actor for each of the calls and for whoever takes one over, and the agent's tool."""
+    with order_book() as book, tempfile.TemporaryDirectory(prefix="ringmaster-kills-") as folder:
+        book.write_profiles(Path(folder))
+        given = {
+            "RINGMASTER_PROFILES_DIR": folder,
+            "RINGMASTER_PARKED": f"receptionist={at_once + 1},reminder=1",
+            "RINGMASTER_MAX_CALLS": str(MAX_CALLS),
+        }
+        with running_system(SCENARIO, given | settings, parked=at_once + 2, free=MAX_CALLS) as system, joined(system):
+            yield system, book
+
+
+def lose_processes(options: argparse.Namespace, strike: Strike, **settings: str) -> list[Result]:
+    """So many calls, `at_once` of them side by side."""
+    results: list[Result] = []
+    console = Console()
+    order = options.moment or list(MOMENTS)
+
+    def one(number: int) -> None:
+        moment = order[number % len(order)]
+        result = take_away(system, book, moment, strike, random.Random(options.seed * 1_000 + number))  # noqa: S311 - the same kills again
+        results.append(result)
+        console.print(f"{len(results)}/{options.calls} {asdict(result)}", highlight=False, soft_wrap=True)
+
+    with office(options.at_once, **settings) as (system, book), ThreadPoolExecutor(options.at_once) as callers:
+        try:
+            list(callers.map(one, range(options.calls)))
+        finally:
+            write(options.json, [asdict(result) for result in results])
+    return results
+
+
+def write(file: Path | None, content: Any) -> None:
+    """What was found, for a program."""
+    if file:
+        file.write_text(json.dumps(content), encoding="utf-8")
+
+
 def main() -> int:
     """0 where everything holds."""
     parser = argparse.ArgumentParser(prog="make kills", description=__doc__)
-    parser.add_argument("--calls", type=int, default=100)
-    parser.add_argument("--fault", choices=["kill", "freeze"], default="kill")
+    parser.add_argument("--fault", choices=["kill", "freeze", "node", "budget-pool"], default="kill")
+    parser.add_argument("--calls", type=int, default=100, help="or so many kills of BudgetPool")
+    parser.add_argument(
+        "--moment", action="append", choices=list(MOMENTS), help="only there; may be given several times"
+    )
+    parser.add_argument("--at-once", type=int, default=2, help="calls side by side")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, help="a file for the results")
-    arguments = parser.parse_args()
-    fault, limit_s = (signal.SIGKILL, 1.0) if arguments.fault == "kill" else (signal.SIGSTOP, 4.0)
-    dice = random.Random(arguments.seed)  # noqa: S311 - the same kills again
-    results: list[Result] = []
-    console = Console()
-    with running_system(SCENARIO) as system:
-        names.connect(load_settings(system.ready["environ"] | {"RINGMASTER_RAY_ADDRESS": system.ready["ray"]}))
-        try:
-            for number in range(arguments.calls):
-                moment = list(MOMENTS_S)[number % len(MOMENTS_S)]
-                results.append(take_away(system, moment, fault, dice))
-                console.print(f"{number + 1}/{arguments.calls} {asdict(results[-1])}", highlight=False)
-        finally:
-            ray.shutdown()
-            if arguments.json:
-                arguments.json.write_text(json.dumps([asdict(one) for one in results]), encoding="utf-8")
-    return 0 if show(results, limit_s) else 1
+    options = parser.parse_args()
+    match options.fault:
+        case "budget-pool":
+            with office(options.at_once) as (system, _):
+                report = budget_pool.kill_again_and_again(system, options.calls, options.at_once, options.seed)
+            write(options.json, asdict(report))
+            return 0 if show(budget_pool.judge(report)) else 1
+        case "node":
+            with two_nodes() as (address, nodes):
+                results = lose_processes(options, nodes.lose, RINGMASTER_RAY_ADDRESS=address)
+        case fault:
+            results = lose_processes(options, kill if fault == "kill" else freeze)
+    return 0 if show(judge(results, LIMIT_S[options.fault])) else 1
 
 
 if __name__ == "__main__":

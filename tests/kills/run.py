@@ -6,28 +6,26 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 import ray
-import ray.exceptions
 
 from actors import names
+from cluster.messages import ActorStatus
 from tests.e2e.conftest import System, until
+from tests.kills.moments import MOMENTS
+from tests.kills.order_book import OrderBook
 
 PLANTED: Final = frozenset({"My name is Okonkwo.", "What is my name?"})
 FACT: Final = "Your name"
 """How the answer begins; the caller may speak before its end."""
-MOMENTS_S: Final[dict[str, tuple[float, float]]] = {
-    "ringing": (0.0, 0.4),
-    "greeting": (1.0, 4.5),
-    "caller": (6.0, 7.5),
-    "agent": (8.5, 11.0),
-    "any": (0.0, 25.0),
-}
-"""When it is done, in seconds after the phone began to ring: the script is the same in every call."""
+
+Strike = Callable[[ActorStatus], None]
+"""Takes the process away that has the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,46 +45,53 @@ class Result:
     """What the phone said and the transcript does not have."""
     doubled: tuple[str, ...]
     """What stands in the transcript more than once."""
+    orders: int
+    """How many cakes the one order has become."""
     silence_s: float
     """The longest that the phone heard nobody, its own words included."""
     outcome: str
 
 
-def holder(call_id: str) -> int:
-    """The process that has the call, as soon as one does."""
-
-    def find() -> int | None:
-        for handle in names.find_call_actors().values():
-            try:
-                status = ray.get(handle.status.remote(), timeout=5)
-            except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
-                continue
-            if status.call_id == call_id:
-                return int(status.pid)
-        return None
-
-    return until(find)
+def holder(call_id: str) -> ActorStatus | None:
+    """Who has the call now."""
+    for handle in names.find_call_actors().values():
+        with suppress(*names.UNREACHABLE):
+            status: ActorStatus = ray.get(handle.status.remote(), timeout=5)
+            if status.call_id == call_id and status.state == "busy":
+                return status
+    return None
 
 
-def take_away(system: System, moment: str, fault: signal.Signals, dice: random.Random) -> Result:
+def kill(victim: ActorStatus) -> None:
+    """SIGKILL to the call's process."""
+    os.kill(victim.pid, signal.SIGKILL)
+
+
+def freeze(victim: ActorStatus) -> None:
+    """SIGSTOP to the call's process; it is ended when its call is another's."""
+    os.kill(victim.pid, signal.SIGSTOP)
+
+
+def take_away(system: System, book: OrderBook, moment: str, strike: Strike, dice: random.Random) -> Result:
     """One call."""
-    system.until_warm()
     phone_call = system.ring()
-    began = time.time()
     call_id = system.inbound_call(phone_call)["call_id"]
-    process = holder(call_id)
-    time.sleep(max(0.0, began + dice.uniform(*MOMENTS_S[moment]) - time.time()))
+    until(lambda: holder(call_id))
+    MOMENTS[moment].wait(system, call_id, dice)
+    victim = holder(call_id)
     killed_at = time.time()
-    os.kill(process, fault)
+    if victim is not None:  # else the call was over by then
+        strike(victim)
     try:
         phone = system.phone(phone_call, until="ended", timeout_s=150)
     finally:
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGCONT)
-    return result(moment, killed_at, phone, system.ended(call_id))
+        if victim is not None:
+            with suppress(ProcessLookupError):
+                os.kill(victim.pid, signal.SIGCONT)
+    return result(moment, killed_at, phone, system.ended(call_id), book.orders(call_id))
 
 
-def result(moment: str, killed_at: float, phone: dict[str, Any], call: dict[str, Any]) -> Result:
+def result(moment: str, killed_at: float, phone: dict[str, Any], call: dict[str, Any], orders: int) -> Result:
     """From the carrier's log and ours."""
     said = [line["text"] for line in call["transcript"] if line["who"] == "caller"]
     audible_ms = call["timings_ms"].get("audible_2")
@@ -99,6 +104,7 @@ def result(moment: str, killed_at: float, phone: dict[str, Any], call: dict[str,
         remembered=not set(said) >= PLANTED or any(line["text"].startswith(FACT) for line in call["transcript"]),
         missing=tuple(line["text"] for line in phone["lines"] if line["who"] == "caller" and line["text"] not in said),
         doubled=tuple({line for line in said if said.count(line) > 1}),
+        orders=orders,
         silence_s=phone["longest_silence_ms"] / 1000,
         outcome=call["outcome"]["reason"],
     )

@@ -1,0 +1,147 @@
+"""`BudgetPool` is killed, at the moments at which it could lose or double something."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from typing import TypeVar
+
+import httpx2
+import pytest
+import ray
+from sqlalchemy import make_url
+
+from actors import names
+from cluster.budget.audit import audit
+from cluster.budget.prices import load_prices
+from cluster.storage import open_engine
+from tests.e2e.conftest import System, budget_pool_process, until
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+LONG = [{"wait": "turn_end"}, {"pause_ms": 60_000}]
+ADMITTED = 202
+T = TypeVar("T")
+
+
+def kill_budget_pool() -> None:
+    """And return once another one answers."""
+    lost = budget_pool_process()
+    os.kill(lost, signal.SIGKILL)
+    until(lambda: budget_pool_process() != lost)
+
+
+def place(system: System, to: str, key: str) -> str:
+    """Place a call as a careful client does: again under the same key until there is an answer; returns its id."""
+
+    def ask() -> str | None:
+        try:
+            answer = system.dial(to, key=key)
+        except httpx2.TransportError:
+            return None
+        return str(answer.json()["call_id"]) if answer.status_code == ADMITTED else None
+
+    return until(ask)
+
+
+def free() -> int:
+    """How many calls could start now, by the pool itself."""
+    return int(ray.get(names.budget_pool().capacity.remote()))
+
+
+@contextmanager
+def nothing_is_committed(system: System) -> Iterator[None]:
+    """Somebody else holds the database's write lock."""
+    file = make_url(system.settings().database_url).database
+    assert file is not None
+    with closing(sqlite3.connect(file, isolation_level=None, timeout=30)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+@contextmanager
+def no_call_starts() -> Iterator[None]:
+    """Every call actor is frozen."""
+    processes = [ray.get(handle.status.remote()).pid for handle in names.find_call_actors().values()]
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
+
+
+def has_lease(system: System, key: str) -> bool:
+    """Whether the call of that request is in the database."""
+    with open_engine(system.settings().database_url).connect() as connection:
+        query = "SELECT count(*) FROM requests WHERE request_id = ?"
+        return bool(connection.exec_driver_sql(query, (key,)).scalar())
+
+
+def check(system: System, call_id: str, number: str) -> None:
+    """The call was held once, to its end, and the money is right."""
+    assert system.ended(call_id)["outcome"]["result"] == "success"
+    assert len(system.carrier_calls(number)) == 1
+    system.until_warm()
+    assert audit(open_engine(system.settings().database_url), load_prices(None)).problems == []
+
+
+def test_live_calls_go_on_and_new_ones_are_admitted(system: System) -> None:
+    """The restarted actor finds its calls again."""
+    system.until_warm()
+    phone_call = system.ring(steps=LONG)
+    system.phone(phone_call, until="answered")
+    call_id = system.inbound_call(phone_call)["call_id"]
+    kill_budget_pool()
+    assert until(lambda: system.statistics().get("free") == 3)
+    assert system.call(call_id)["state"] == "answered"
+    place(system, "+14155550486", "after-the-kill")
+    assert system.api.post(f"/v1/calls/{call_id}/hangup").status_code == ADMITTED
+    assert system.ended(call_id)["outcome"]["reason"] == "hung-up-by-api"
+    assert system.phone(phone_call)["ending"] == "room-deleted"
+
+
+def test_before_the_reservation_is_committed(system: System) -> None:
+    """Nobody knows of the request, and it is decided when it comes again."""
+    system.until_warm()
+    with ThreadPoolExecutor() as client:
+        with nothing_is_committed(system):
+            placed = client.submit(place, system, "+14155550111", "before-commit")
+            until(lambda: free() == 3)
+            kill_budget_pool()
+        call_id = placed.result()
+    check(system, call_id, "+14155550111")
+
+
+def test_between_the_commit_and_the_start(system: System) -> None:
+    """The request is known, and its call is begun by whoever comes next."""
+    system.until_warm()
+    placed = _killed_once_committed(system, "+14155550112", "after-commit", place)
+    check(system, placed.result(), "+14155550112")
+
+
+def test_before_the_answer_arrives(system: System) -> None:
+    """A client that has hung up by then asks again, and learns of the call that there is."""
+    system.until_warm()
+
+    def ask_and_hang_up(system: System, to: str, key: str) -> None:
+        with pytest.raises(httpx2.TransportError):
+            system.dial(to, key=key, timeout_s=0.2)
+
+    placed = _killed_once_committed(system, "+14155550113", "before-answer", ask_and_hang_up)
+    placed.result()
+    check(system, place(system, "+14155550113", "before-answer"), "+14155550113")
+
+
+def _killed_once_committed(system: System, number: str, key: str, client: Callable[[System, str, str], T]) -> Future[T]:
+    with ThreadPoolExecutor() as clients, no_call_starts():
+        placed = clients.submit(client, system, number, key)
+        until(lambda: has_lease(system, key))
+        kill_budget_pool()
+    return placed
