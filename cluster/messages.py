@@ -259,7 +259,9 @@ class Checkpoint:
     agent_is_cut: bool = False
     """The agent has not finished what it was saying."""
     caller_waits: bool = False
-    """The caller speaks, has spoken without an answer, or may have spoken to nobody."""
+    """The caller speaks, or has spoken without an answer."""
+    is_deaf: bool = False
+    """Nobody listened for so long since that the caller may have said something."""
     brief: bool = False
     """The model was told to be brief."""
     tools: tuple[ToolRun, ...] = ()

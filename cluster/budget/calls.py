@@ -138,9 +138,7 @@ class OpenCall:
         """Where the call stands, from its last heartbeat; None where it has not begun."""
         if self.renewal is not None:
             at, deaf_s = self.renewal.checkpoint, max(0.0, utc - self.renewed_at)
-            # Who spoke meanwhile spoke to nobody, and would wait for an answer as long as the agent waits for a word.
-            may_have_spoken = deaf_s > DEAF_S and not at.agent_is_cut
-            return replace(at, age_s=at.age_s + deaf_s, caller_waits=at.caller_waits or may_have_spoken)
+            return replace(at, age_s=at.age_s + deaf_s, is_deaf=deaf_s > DEAF_S)
         if lease.dialled:
             return Checkpoint(leg=DIALLING, age_s=max(0.0, utc - self.started_at))
         return None

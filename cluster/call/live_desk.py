@@ -101,8 +101,9 @@ class LiveDesk:
         self.continuity.handle, self.continuity.target = at.resumption_handle, at.target
         self._talking = self._served = True
         self._speak_first = speak_first
-        self._lost_words = at.caller_waits
-        self._reply = _Reply.COMING if at.agent_is_cut else _Reply.NONE
+        # Who spoke to nobody would wait for an answer as long as the agent waits for a word.
+        self._lost_words = at.caller_waits or at.is_deaf
+        self._reply = _Reply.COMING if at.agent_is_cut and not at.caller_waits else _Reply.NONE
 
     def connected(self, now: float, *, speak_first: bool) -> None:
         """The opening prompt goes to the model."""
@@ -257,9 +258,8 @@ class LiveDesk:
         effects: list[ev.Effect] = [note]
         if reply is _Reply.GENERATED and self._caller_since is None:
             effects.append(ev.Settled())
-        if missed or lost_words or not switch.resumed:
-            tell = self._prompts.say_again if lost_words else self._prompts.go_on if cut else self._prompts.meanwhile
-            text = tell(missed)
+        if missed or cut or lost_words or not switch.resumed:
+            text = self._prompts.after_gap(missed, cut=cut, lost_words=lost_words)
             respond = cut or lost_words or (self._speak_first and not self._turns.agent_has_spoken)
             effects.append(ev.Prompt(text if switch.resumed else self._prompts.again(text), respond=respond))
         if switch.replay and (self._unanswered or self._caller_since is not None):

@@ -30,23 +30,13 @@ class Prompts:
         """The first message: the facts of this call, and what to do first."""
         return BRACKETED.format(f"the call is connected.{self._facts()} {self.greeting}".strip())
 
-    def go_on(self, missed: Iterable[Line]) -> str:
-        """The model was cut in mid sentence; `missed` is what it does not know of, its own words among it."""
-        return BRACKETED.format(
-            f"the line to you was interrupted for a moment. {_told(missed)}"
-            "Go on exactly where you stopped: repeat nothing, and do not mention the interruption."
-        )
+    def after_gap(self, missed: Iterable[Line], *, cut: bool, lost_words: bool) -> str:
+        """No connection served for a moment; `missed` is what the model does not know of, its own words among it.
 
-    def say_again(self, missed: Iterable[Line]) -> str:
-        """The caller spoke, and not all of it was heard."""
-        return BRACKETED.format(
-            f"the line to you was interrupted for a moment, and the caller may have spoken meanwhile. {_told(missed)}"
-            "If the caller's last words are complete and not answered, answer now; else ask briefly to say that again."
-        )
-
-    def meanwhile(self, missed: Iterable[Line]) -> str:
-        """What was said without the model's knowledge."""
-        return BRACKETED.format(f"{_told(missed)}The call goes on; there is nothing to answer until the caller speaks.")
+        `cut`: the model was in mid sentence; `lost_words`: the caller spoke, or may have, and not all of it was heard.
+        """
+        happened, to_do = _TO_DO[cut, lost_words]
+        return BRACKETED.format(f"{happened} {_told(missed)}{to_do}".strip())
 
     def again(self, text: str) -> str:
         """For a model that knows nothing: the facts of the call, before `text` tells how it went."""
@@ -80,6 +70,23 @@ class Prompts:
     def time_is_up(self) -> str:
         """The call reaches its limit."""
         return BRACKETED.format("this call has reached its time limit. Say a short goodbye now and call end_call.")
+
+
+_INTERRUPTED = "the line to you was interrupted for a moment."
+_GO_ON = "Go on exactly where you stopped: repeat nothing, and do not mention the interruption."
+_TO_DO: Mapping[tuple[bool, bool], tuple[str, str]] = {
+    (False, False): ("", "The call goes on; there is nothing to answer until the caller speaks."),
+    (True, False): (_INTERRUPTED, _GO_ON),
+    (False, True): (
+        f"{_INTERRUPTED[:-1]}, and the caller may have spoken meanwhile.",
+        "If the caller's last words are complete and not answered, answer now; else ask briefly to say that again.",
+    ),
+    (True, True): (
+        f"{_INTERRUPTED[:-1]}, and the caller may have spoken meanwhile.",
+        f"{_GO_ON} Then ask briefly whether the caller has said something.",
+    ),
+}
+"""Before and after what was said, by whether the model was cut, and whether the caller may not have been heard."""
 
 
 def _told(lines: Iterable[Line]) -> str:

@@ -179,10 +179,12 @@ async def show_history(
 async def show_pool(dashboard: TheDashboard, viewer: Viewer) -> Response:
     """The call actors, the viewer's calls that wait, and its budgets; everybody's for whoever may see them."""
     pool = dashboard.front.pool
-    numbers, budgets, queue = await asyncio.gather(pool.statistics(), pool.budgets(), pool.queue(viewer.tenant))
+    numbers, actors, budgets, queue = await asyncio.gather(
+        pool.statistics(), pool.pool(), pool.budgets(), pool.queue(viewer.tenant)
+    )
     own = ("tenant", viewer.tenant)
     shown = [one for one in budgets if viewer.may("admin") or (one["scope"], one["name"]) == own]
-    return _page("pool.html", viewer=viewer, pool=numbers, budgets=shown, queue=queue)
+    return _page("pool.html", viewer=viewer, pool=numbers, actors=actors, budgets=shown, queue=queue)
 
 
 @pages.get("/calls/{call_id}")

@@ -47,19 +47,17 @@ async def test_a_call_goes_on_where_its_last_heartbeat_left_it(house: House) -> 
     assert house.desk.statistics()["spent_usd_micros"] == {"acme": 7_000}
 
 
-@pytest.mark.parametrize(("is_cut", "waits"), [(False, True), (True, False)])
-async def test_who_may_have_spoken_to_nobody_is_asked(house: House, *, is_cut: bool, waits: bool) -> None:
-    """It took three seconds; where the agent has a sentence to finish, the caller hears that."""
+@pytest.mark.parametrize(("deaf_s", "is_deaf"), [(3.0, True), (0.6, False)])
+async def test_a_caller_may_have_spoken_to_nobody(house: House, *, deaf_s: float, is_deaf: bool) -> None:
+    """In three seconds, not between two heartbeats."""
     await house.desk.admit(call_request(1))
     lost = await house.serving()
-    await house.renew(
-        lost, checkpoint=Checkpoint(transcript=SAID, leg="answered", phase="talking", agent_is_cut=is_cut)
-    )
-    house.clock.advance(3.0)
+    await house.renew(lost, checkpoint=Checkpoint(transcript=SAID, leg="answered", phase="talking"))
+    house.clock.advance(deaf_s)
     lost.die()
     at = (await after(house, lost)).assignment.takeover
     assert at is not None
-    assert at.caller_waits is waits
+    assert at.is_deaf is is_deaf
 
 
 @pytest.mark.parametrize("answers", [True, False])

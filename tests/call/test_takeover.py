@@ -124,10 +124,33 @@ def test_a_cut_sentence_is_finished() -> None:
     assert respond
 
 
-def test_words_that_nobody_has_are_asked_for() -> None:
-    """The caller spoke to a process that is gone."""
-    taken = Taken(replace(TALKING, caller_waits=True))
+def test_a_sentence_of_which_nothing_was_heard_is_said_all_the_same() -> None:
+    """The process died with the first sound; the next one is not left without a word to say."""
+    taken = Taken(replace(TALKING, agent_is_cut=True))
     ((text, respond),) = spoken(taken.tell(ev.LiveOpened()))
+    assert "Go on exactly where you stopped" in text
+    assert respond
+
+
+@pytest.mark.parametrize(
+    "at", [replace(TALKING, caller_waits=True), replace(TALKING, is_deaf=True)], ids=["spoke", "may-have-spoken"]
+)
+def test_words_that_nobody_has_are_asked_for(at: Checkpoint) -> None:
+    """The caller spoke to a process that is gone."""
+    taken = Taken(at)
+    ((text, respond),) = spoken(taken.tell(ev.LiveOpened()))
+    assert "ask briefly to say that again" in text
+    assert respond
+
+
+def test_whoever_was_deaf_for_long_finishes_the_sentence_and_then_asks() -> None:
+    """But not where the caller spoke over it."""
+    cut = replace(TALKING, transcript=(GREETING, QUESTION, CUT), unknown=2, agent_is_cut=True, is_deaf=True)
+    ((text, respond),) = spoken(Taken(cut).tell(ev.LiveOpened()))
+    assert text.index("Go on exactly where you stopped") < text.index("whether the caller has said something")
+    assert respond
+    ((text, respond),) = spoken(Taken(replace(cut, caller_waits=True)).tell(ev.LiveOpened()))
+    assert "Go on" not in text
     assert "ask briefly to say that again" in text
     assert respond
 

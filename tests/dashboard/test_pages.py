@@ -170,6 +170,8 @@ async def test_the_pool_and_the_budgets(browser: httpx2.AsyncClient, house: Hous
     page = (await browser.get("/pool")).text
     for words in ("0 of 10", "tenant acme", "$0.0001 spent", "concise", "does not serve (open)", "success/agent-ended"):
         assert words in page
+    for cell in ("<td>receptionist</td>", '<td title="n1">n1</td>'):
+        assert cell in page
     assert "Draining" not in page
     assert "Calls that wait" not in page
     house.pool.draining = True

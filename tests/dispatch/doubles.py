@@ -127,6 +127,7 @@ class PoolDouble:
             "free": 8,
             "parked": 2,
             "parked_by_profile": {"receptionist": 2},
+            "takeovers": {"warm": 1},
             **dict.fromkeys(("preparing", "idle", "starting", "lost_actors", "failed_setups"), 0),
             "admitted": {"warm": 3, "cold": 1},
             "turned_away": {"capacity": 2},

@@ -109,7 +109,7 @@ class System:
 
     def until_warm(self) -> None:
         """Every actor that should be parked is, and no call is live."""
-        until(lambda: (s := self.statistics()).get("parked", 0) >= 3 and s["free"] == 4)
+        until(lambda: (s := self.statistics()).get("parked", 0) >= self.parked and s["free"] == self.free)
 
 
 def until(probe: Callable[[], T | Literal[False] | None], timeout_s: float = 60) -> T:

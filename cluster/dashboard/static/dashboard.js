@@ -16,3 +16,13 @@ document.body.addEventListener("htmx:sseMessage", tick);
 document.body.addEventListener("htmx:afterSwap", tick);
 document.body.addEventListener("htmx:sseOpen", () => document.body.classList.remove("offline"));
 document.body.addEventListener("htmx:sseError", () => document.body.classList.add("offline"));
+
+// A newer row may take its place between the press and the release; the browser then sees no click.
+let pressed = null;
+document.addEventListener("pointerdown", (event) => {
+  pressed = event.button === 0 ? event.target.closest("#calls a") : null;
+});
+document.addEventListener("pointerup", (event) => {
+  const released = event.target.closest("#calls a");
+  if (pressed && !pressed.isConnected && released?.href === pressed.href) location.assign(released.href);
+});
