@@ -89,7 +89,7 @@ def check(system: System, call_id: str, number: str) -> None:
     assert system.ended(call_id)["outcome"]["result"] == "success"
     assert len(system.carrier_calls(number)) == 1
     system.until_warm()
-    assert audit(open_engine(system.settings().database_url), load_prices(None)).problems == []
+    assert audit(open_engine(system.settings().database_url), load_prices()).problems == []
 
 
 def test_live_calls_go_on_and_new_ones_are_admitted(system: System) -> None:

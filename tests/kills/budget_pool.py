@@ -65,7 +65,7 @@ def kill_again_and_again(system: System, kills: int, at_once: int, seed: int) ->
     dice = random.Random(seed)  # noqa: S311 - the same pauses again
     console, report, over = Console(), Report(), threading.Event()
     engine = open_engine(system.settings().database_url)
-    prices = load_prices(None)
+    prices = load_prices()
     with ThreadPoolExecutor(at_once + 1) as others:
         work = [others.submit(_talk, system, report, over) for _ in range(at_once)]
         work.append(others.submit(_dial, system, report, over))
