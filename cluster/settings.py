@@ -42,8 +42,7 @@ def _parked(text: Any) -> Any:
     if not isinstance(text, str):
         return text
     if not _PARKED.fullmatch(text.replace(" ", "")):
-        message = "should be profile=count pairs with commas between them, such as receptionist=2,reminder=1"
-        raise ValueError(message)
+        raise ValueError("should be profile=count pairs with commas between, such as receptionist=2,reminder=1")
     return {name: int(count) for name, count in (pair.split("=") for pair in text.replace(" ", "").split(","))}
 
 
@@ -52,8 +51,6 @@ WebUrl = Annotated[str, _url("http", "https")]
 Home = Annotated[Path, AfterValidator(Path.expanduser)]
 PositiveSeconds = Annotated[float, Field(gt=0)]
 PositiveCount = Annotated[int, Field(gt=0)]
-
-
 _G = TypeVar("_G", bound="_Group")
 
 
@@ -161,6 +158,9 @@ class PoolSettings(_Group):
     )
     """Parked call actors per profile at least, such as receptionist=2,reminder=1; as many more are parked as the calls
     of the last minutes would have needed. Not set: two of the default profile, so that bursts of two start warm."""
+    min_nodes: PositiveCount = Field(default=1, validation_alias="RINGMASTER_MIN_NODES")
+    """Nodes for calls that are kept though fewer would do: the workers' `minReplicas`, on Kubernetes. Of two or more,
+    none has all the parked actors, and the calls of one that is lost go on in another at once."""
     memory_mb: PositiveCount | None = Field(default=None, validation_alias="RINGMASTER_POOL_MEMORY_MB")
     """Megabytes (10^6 bytes) that all call processes may take together, some 120 each. Not set: no limit."""
     parked_max_age_s: PositiveSeconds = Field(default=60, le=500, validation_alias="RINGMASTER_PARKED_MAX_AGE_S")

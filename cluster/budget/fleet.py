@@ -42,13 +42,13 @@ def slots_wanted(slots: Collection[Slot], parked: int, max_actors: int) -> int:
     return min(max_actors, lent + waiting + reserve)
 
 
-def leaving(fleet: Fleet, slots: Collection[Slot], wanted: int) -> frozenset[str]:
+def leaving(fleet: Fleet, slots: Collection[Slot], wanted: int, min_nodes: int = 1) -> frozenset[str]:
     """The nodes that no call and no parked actor may come to any more.
 
-    Those that drain; and one that is not needed, since the others have room for all that is wanted.
+    Those that drain; and one beyond `min_nodes` that is not needed, as the others have room for all that is wanted.
     """
     staying = {node: room for node, room in fleet.slots.items() if node not in fleet.draining}
-    if len(staying) < 2:  # noqa: PLR2004 - of one node none can be spared
+    if len(staying) <= min_nodes:
         return fleet.draining
     lent = Counter(slot.node for slot in slots if slot.state is SlotState.LENT)
     waiting = Counter(slot.node for slot in slots if slot.state is not SlotState.LENT)

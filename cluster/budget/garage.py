@@ -4,6 +4,7 @@ Rules of this file:
 1. Only what the pool says is done, and every result goes back to it; a slot is changed in no other way.
 2. An actor that does not answer in time is as good as dead: it is killed, and another takes its place.
 3. Whoever borrows an actor gets it when nothing of ours is under way in it any more.
+4. A node whose actors do not answer is suspected for a minute: where there is another one, nothing is begun on it.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from cluster.budget.fleet import Fleet
 from cluster.budget.pool import Effect, Loan, Pool, Prepare, Retire, StartActor
 from cluster.budget.ports import ActorLost, CallActorPort, CallActors
 from cluster.budget.providers import Providers
-from cluster.budget.slots import Slot, SlotEvent, SlotState
+from cluster.budget.slots import READINESS, Slot, SlotEvent, SlotState
 from cluster.budget.standing import standing, statistics
+from cluster.budget.suspects import Suspects
 from cluster.messages import ActorStatus, LiveFault, Prepared
 from cluster.tasks import TaskSet
 
@@ -30,6 +32,8 @@ ANSWER_WITHIN_S: Final = 5.0
 """For what an actor answers from memory."""
 PREPARE_MARGIN_S: Final = 10.0
 """Beyond the time limit that an actor itself has for setting up a Live session."""
+RELIEF_ANSWERS_WITHIN_S: Final = 0.5
+"""The same, while a caller waits in silence."""
 CHECK_EVERY_S: Final = 5.0
 """How often parked sessions are looked at: one that the other side closed is not warm."""
 
@@ -61,12 +65,16 @@ class Garage:
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._tasks = TaskSet()
         self._next_check = 0.0
+        self._nodes: frozenset[str] = frozenset()
+        self._leaving: frozenset[str] = frozenset()
+        self.suspects = Suspects()
         self.failed_setups = 0
         self.lost_actors = 0
 
     def tick(self) -> None:
         """Do what is due."""
         now = self._now()
+        self._choose()
         unserved = {profile for profile, model in self._models.items() if self._providers.wait_s(model)}
         for effect in self._pool.plan(now, unserved):
             self._begin(effect)
@@ -76,24 +84,36 @@ class Garage:
                 if slot.state is SlotState.PARKED:
                     self._tasks.spawn("check of a parked actor", self._check(slot))
 
-    def leave(self, nodes: frozenset[str]) -> None:
-        """Have no actor on these nodes but those that are lent."""
-        self._pool.leaving = nodes
+    def settle_on(self, nodes: frozenset[str], leaving: frozenset[str]) -> None:
+        """There are these nodes; have no actor on those that are `leaving` but those that are lent."""
+        self._nodes, self._leaving = nodes, leaving
+        self._choose()
 
     def slots(self) -> tuple[Slot, ...]:
         """Every call actor there is."""
         return self._pool.slots()
 
-    def lend(self, profile: str, avoid_node: str = "") -> Loan | None:
-        """Take an actor for a call of that profile, on any node but that one; None where every one is taken.
-
-        Where no other node is known, that one has to do.
-        """
-        if not any(slot.node not in {"", avoid_node} for slot in self._pool.slots()):
-            avoid_node = ""
-        loan = self._pool.lend(profile, self._now(), avoid_node=avoid_node)
+    def lend(self, profile: str) -> Loan | None:
+        """Take an actor for a call of that profile; None where every one is taken."""
+        loan = self._pool.lend(profile, self._now())
         if loan is not None and loan.start:
-            self._begin(StartActor(loan.slot), avoid_node)
+            self._begin(StartActor(loan.slot))
+        return loan
+
+    async def relieve(self, lost: str, profile: str, *, is_silent: bool) -> Loan | None:
+        """Take an actor that goes on with the call of the `lost` one, whose process did not end but `is_silent`.
+
+        With it its whole node may be lost, so that whoever is parked there has to answer first.
+        """
+        node = self._node_of(lost)
+        self.drop(lost)
+        if is_silent and not any(slot.node == node and slot.state in READINESS for slot in self._pool.slots()):
+            self._suspect(node)
+        while (loan := self.lend(profile)) is not None and not loan.start:
+            if loan.slot not in self._actors or await self._answers(loan.slot):
+                break
+            self._suspect(self._node_of(loan.slot))
+            self.drop(loan.slot)
         return loan
 
     def limit_sessions(self, most: int | None) -> None:
@@ -108,7 +128,7 @@ class Garage:
         """How many actors should be parked in all."""
         return sum(self._pool.targets.values())
 
-    def node_of(self, slot: str) -> str:
+    def _node_of(self, slot: str) -> str:
         """Where the actor runs; empty where that is not known."""
         return next((known.node for known in self._pool.slots() if known.name == slot), "")
 
@@ -157,11 +177,30 @@ class Garage:
         """Stop directing the actors; they live on."""
         await self._tasks.close()
 
-    def _begin(self, effect: Effect, avoid_node: str = "") -> None:
+    def _suspect(self, node: str) -> None:
+        """An actor of this node did not answer: it may be lost with all that is on it."""
+        self.suspects.add(node, self._now())
+        self._choose()
+
+    def _choose(self) -> None:
+        """Where no call and no parked actor comes to. Better a node that should go than one that may be lost."""
+        suspected = self.suspects.among(self._nodes, self._now())
+        avoided = self._leaving | suspected
+        self._pool.leaving = avoided if not self._nodes or self._nodes - avoided else suspected
+        self._pool.staying = self._nodes - self._pool.leaving
+
+    async def _answers(self, slot: str) -> bool:
+        try:
+            async with asyncio.timeout(RELIEF_ANSWERS_WITHIN_S):
+                await self._actors[slot].status()
+        except (ActorLost, TimeoutError):
+            return False
+        return True
+
+    def _begin(self, effect: Effect) -> None:
         match effect:
             case StartActor(slot):
-                avoid = self._pool.leaving | {avoid_node} - {""}
-                self._track(slot, "start of an actor", self._start(slot, avoid))
+                self._track(slot, "start of an actor", self._start(slot, self._pool.avoided()))
             case Prepare(slot, profile):
                 self._providers.ask(self._models[profile])
                 self._track(slot, "setting up of a Live session", self._prepare(slot, profile))

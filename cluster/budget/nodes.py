@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from cluster.budget.fleet import Fleet, leaving, slots_wanted
@@ -64,7 +65,9 @@ class NodeKeeper:
             self.fleet = fleet = await self._nodes.fleet()
             slots = self._garage.slots()
             wanted = slots_wanted(slots, self._garage.wanted(), self._rules.max_actors)
-            self._clear(leaving(fleet, slots, wanted))
+            suspected = self._garage.suspects.among(frozenset(fleet.slots), self._now())
+            sound = replace(fleet, draining=fleet.draining | suspected)
+            self._clear(leaving(sound, slots, wanted, self._rules.min_nodes))
             if wanted != self._requested or self._now() >= self._next_request:
                 await self._nodes.request(wanted)
                 self._requested, self._next_request = wanted, self._now() + REPEAT_EVERY_S
@@ -75,4 +78,4 @@ class NodeKeeper:
         if nodes != self.leaving:
             log.info("no calls any more on %s", ", ".join(sorted(nodes)) or "no node: all take some")
             self.leaving = nodes
-            self._garage.leave(nodes)
+        self._garage.settle_on(frozenset(self.fleet.slots), nodes)

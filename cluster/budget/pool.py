@@ -41,6 +41,8 @@ class PoolRules:
     """Of all actors together; None: as much as `max_actors` take."""
     max_starting: int = 2
     """Ray starts at most one process per CPU at a time; more would only queue."""
+    min_nodes: int = 1
+    """So many nodes are kept though fewer would do."""
     birth_every_s: float = 0.25
     """At most so often a Live session is opened ahead of need: the project's quota is for calls."""
     idle_kept_s: float = 60.0
@@ -113,6 +115,8 @@ class Pool:
         """How many each profile is to have parked, as of the last plan."""
         self.leaving: frozenset[str] = frozenset()
         """No actor of these nodes is lent any more; those that wait there are retired, and others wait elsewhere."""
+        self.staying: frozenset[str] = frozenset()
+        """The other nodes, as far as they are known. No one of them has all that are parked."""
         self.lent: Counter[tuple[str, bool]] = Counter()
         """How many times an actor was given to a call of a profile, and whether a parked one was there."""
 
@@ -127,13 +131,9 @@ class Pool:
         """Take over an actor of an earlier pool as it is."""
         self._slots[slot.name] = slot
 
-    def lend(self, profile: str, now: float, *, avoid_node: str = "") -> Loan | None:
-        """Give the best actor there is to a call: a parked one, else the one that will be ready soonest.
-
-        None on `avoid_node` is given, where another one of the call's processes may be lost with its node.
-        """
-        avoided = self.leaving | {avoid_node} - {""}
-        waiting = [s for s in self._slots.values() if s.state in READINESS and s.node not in avoided]
+    def lend(self, profile: str, now: float) -> Loan | None:
+        """Give the best actor there is to a call: a parked one, else the one that will be ready soonest."""
+        waiting = [s for s in self._slots.values() if s.state in READINESS and s.node not in self.leaving]
         if not waiting and self._room() <= 0:
             return None
         if self._is_full():
@@ -203,6 +203,11 @@ class Pool:
         self._aim(now)
         return [*self._retirements(now), *self._births(now, unserved), *self._starts(now)]
 
+    def avoided(self) -> frozenset[str]:
+        """Where no actor may be started: also not beside all that wait, which would be lost with their node."""
+        crowded = self._crowded()
+        return self.leaving | {crowded} if crowded else self.leaving
+
     def with_session(self) -> list[Slot]:
         """The actors that hold a Live session, or are about to."""
         return [slot for slot in self._slots.values() if slot.state in _WITH_SESSION or slot.state is SlotState.LENT]
@@ -229,7 +234,8 @@ class Pool:
         gone = [s for s in idle if s in unused or self._worn(s, now)]
         gone += [s for s in (*idle, *parked) if s.node in self.leaving and s not in gone]
         if not self._in(SlotState.STARTING):
-            gone += [s for s in parked if self._worn(s, now) and s not in gone][:1]
+            crowded = self._crowded() if len(parked) > 1 else ""
+            gone += [s for s in parked if (self._worn(s, now) or (crowded and s.node == crowded)) and s not in gone][:1]
         for slot in gone:
             self._move(slot, SlotEvent.RETIRE, now)
         if self.max_sessions is not None:
@@ -297,6 +303,11 @@ class Pool:
                 extra[slot.profile] -= 1
                 found.append(slot)
         return found
+
+    def _crowded(self) -> str:
+        """The one staying node that has all the waiting actors, where there is another; empty if there is none such."""
+        nodes = {slot.node for slot in self._slots.values() if slot.state in READINESS and slot.node}
+        return nodes.pop() if len(self.staying) > 1 and len(nodes) == 1 and nodes <= self.staying else ""
 
     def _by_node(self, *states: SlotState) -> Counter[str]:
         return Counter(slot.node for slot in self._slots.values() if slot.state in states)

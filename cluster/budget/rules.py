@@ -61,6 +61,7 @@ def desk_rules(settings: Settings, profiles: Mapping[str, Profile]) -> DeskRules
             max_actors=pool.max_calls,
             baseline=dict(pool.parked),
             memory_mb=pool.memory_mb,
+            min_nodes=pool.min_nodes,
             session_max_age_s=pool.parked_max_age_s,
             actor_max_calls=pool.actor_max_calls,
             actor_max_age_s=pool.actor_max_age_s,

@@ -223,6 +223,7 @@ class Serving:
                 raise lost
             if lost.gone:
                 break
+            self._vigil.doubt(lease.lease_id, self._clock.now())
             await asyncio.sleep(RETRY_S)
         self._vigil.forget(lease.lease_id)
 
@@ -243,11 +244,9 @@ class Serving:
     async def _pass_on(self, lease: Lease) -> bool:
         """Give the call to another actor; False where there is none, or its actors are lost too often."""
         holder = lease.lease_id, lease.fencing_token
-        # With one that is silent its whole node may be lost, and whoever is parked there.
-        suspect_node = self._garage.node_of(lease.slot) if holder in self._suspects else ""
+        is_silent = holder in self._suspects
         self._suspects.discard(holder)
-        self._garage.drop(lease.slot)
-        loan = await self._borrow(lease, suspect_node)
+        loan = await self._borrow(lease, is_silent=is_silent)
         if loan is None:
             return False
         if not self._is_current(lease):
@@ -261,11 +260,12 @@ class Serving:
         await self._journal.try_write(rows.changed(moved), wait_s=DURABLE_WITHIN_S)
         return True
 
-    async def _borrow(self, lease: Lease, avoid_node: str) -> Loan | None:
+    async def _borrow(self, lease: Lease, *, is_silent: bool) -> Loan | None:
         """Another actor, as soon as there is one. Who is on the phone does not wait for ever."""
         until = self._clock.now() + BORROW_WITHIN_S
         while self._is_current(lease) and may_move(lease, self._clock.now()):
-            loan = self._garage.lend(self._calls[lease.lease_id].request.profile, avoid_node)
+            profile = self._calls[lease.lease_id].request.profile
+            loan = await self._garage.relieve(lease.slot, profile, is_silent=is_silent)
             if loan is not None or self._clock.now() >= until:
                 return loan
             await asyncio.sleep(RETRY_S)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 MISSED_BEATS: Final = 3
+DOUBTED_BEATS: Final = 1.5
+"""Of one that can't be reached: the next beat should have come by then."""
 LATE_S: Final = 1.0
 """Whoever looks so late was not there to hear anybody, and suspects nobody for it."""
 
@@ -24,6 +26,11 @@ class Vigil:
     def heard(self, lease_id: str, now: float) -> None:
         """A sign of life."""
         self._heard_at[lease_id] = now
+
+    def doubt(self, lease_id: str, now: float) -> None:
+        """It can't be reached, as if it had died with its node; but it may be heard all the same."""
+        due_at = now + DOUBTED_BEATS * self._silent_s / MISSED_BEATS
+        self._heard_at[lease_id] = min(self._heard_at.get(lease_id, now), due_at - self._silent_s)
 
     def forget(self, lease_id: str) -> None:
         """Nothing is expected of it any more."""

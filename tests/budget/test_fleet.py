@@ -43,6 +43,13 @@ def test_no_node_goes_that_is_needed() -> None:
     assert leaving(Fleet({"a": 4, "b": 4}), slots((2, LENT, "a")), wanted=5) == frozenset()
 
 
+def test_so_many_nodes_as_are_to_be_kept_stay() -> None:
+    """A call whose node is lost finds a parked actor on another one."""
+    fleet = Fleet({"a": 4, "b": 4, "c": 4})
+    assert leaving(fleet, slots((1, LENT, "a")), wanted=1, min_nodes=2) == {"b"}
+    assert leaving(fleet, slots((1, LENT, "a")), wanted=1, min_nodes=3) == frozenset()
+
+
 def test_the_last_node_stays() -> None:
     """Whatever is wanted."""
     assert leaving(Fleet({"a": 4}), (), wanted=0) == frozenset()

@@ -12,6 +12,7 @@ from cluster.budget.garage import Garage
 from cluster.budget.pool import Pool
 from cluster.budget.ports import ActorLost
 from cluster.budget.providers import Providers
+from cluster.budget.suspects import SUSPECTED_FOR_S
 from cluster.messages import LiveFault, Prepared
 from tests.budget.fakes import MODEL, FakeCallActors, ManualClock
 from tests.budget.house import desk_rules, until
@@ -233,40 +234,75 @@ async def test_a_set_up_that_was_not_needed_tells_nothing_of_the_provider(yard: 
     assert yard.providers.wait_s(MODEL) == 5.0
 
 
-async def test_a_call_whose_node_is_suspect_gets_an_actor_elsewhere(yard: Yard) -> None:
-    """A parked one of another node; where there is none, a new process."""
+async def test_a_call_goes_on_in_an_actor_that_answers(yard: Yard) -> None:
+    """Its node is lost, and with it whoever is parked there."""
     yard.actors.nodes = cycle(("left", "right"))
+    yard.garage.settle_on(frozenset({"left", "right"}), frozenset())
     await yard.fill()
-    on_the_right = {slot for slot, actor in yard.actors.alive.items() if actor.node == "right"}
-    loan = yard.garage.lend("receptionist", avoid_node="left")
+    lost = yard.garage.lend("receptionist")
+    assert lost is not None
+    node = yard.garage._node_of(lost.slot)
+    yard.clock.advance(1)  # the session beside it is the freshest, and the first to be taken
+    await yard.fill()
+    for actor in [one for one in yard.actors.alive.values() if one.node == node]:
+        actor.die(gone=False)
+    loan = await yard.garage.relieve(lost.slot, "receptionist", is_silent=True)
     assert loan is not None
     assert loan.warm
-    assert {loan.slot} == on_the_right
-    loan = yard.garage.lend("receptionist", avoid_node="left")
+    assert yard.garage._node_of(loan.slot) not in {"", node}
+    assert yard.pool.leaving == {node}
+
+
+async def test_an_actor_beside_a_silent_one_takes_over_if_it_answers(yard: Yard) -> None:
+    """One process was frozen; nothing is wrong with its node."""
+    yard.garage.settle_on(frozenset({"node", "other"}), frozenset({"other"}))
+    await yard.fill()
+    lost = yard.garage.lend("receptionist")
+    assert lost is not None
+    loan = await yard.garage.relieve(lost.slot, "receptionist", is_silent=True)
+    assert loan is not None
+    assert (loan.warm, yard.garage._node_of(loan.slot), yard.pool.leaving) == (True, "node", frozenset({"other"}))
+
+
+async def test_a_new_process_for_a_lost_call_comes_up_on_another_node(yard: Yard) -> None:
+    """Even on one that should go, and though the cluster does not know yet that a node is lost."""
+    yard.garage.settle_on(frozenset({"node", "other"}), frozenset({"other"}))
+    await yard.fill()
+    lost = yard.garage.lend("receptionist")
+    assert lost is not None
+    for actor in list(yard.actors.alive.values()):
+        actor.die(gone=False)
+    yard.actors.nodes = cycle(("other",))
+    loan = await yard.garage.relieve(lost.slot, "receptionist", is_silent=True)
     assert loan is not None
     assert loan.start
+    await yard.garage.actor(loan.slot)
+    assert yard.actors.avoided[loan.slot] == {"node"}
 
 
-async def test_a_new_process_for_a_call_comes_up_on_another_node_than_the_suspect_one(yard: Yard) -> None:
-    """Even if the cluster would place it there."""
+async def test_a_silent_actor_that_was_alone_on_its_node_makes_the_node_suspect(yard: Yard) -> None:
+    """Nobody else can tell. A minute later the cluster has given the node up, or it is none that is lost."""
     yard.actors.nodes = cycle(("left", "right"))
+    yard.garage.settle_on(frozenset({"left", "right"}), frozenset())
     await yard.fill()
-    warm = yard.garage.lend("receptionist", avoid_node="left")
-    cold = yard.garage.lend("receptionist", avoid_node="left")
-    assert warm is not None
-    assert cold is not None
-    assert yard.garage.node_of(warm.slot) == "right"
-    await yard.garage.actor(cold.slot)
-    assert yard.actors.avoided[cold.slot] == {"left"}
-    statistics = yard.garage.statistics()
-    assert statistics["lent_by_profile"] == {("receptionist", "warm"): 1, ("receptionist", "cold"): 1}
-    assert statistics["wanted_by_profile"] == {"receptionist": 2}
+    lost = yard.garage.lend("receptionist")
+    assert lost is not None
+    node = yard.garage._node_of(lost.slot)
+    loan = await yard.garage.relieve(lost.slot, "receptionist", is_silent=True)
+    assert loan is not None
+    assert yard.garage._node_of(loan.slot) not in {"", node}
+    assert yard.pool.leaving == {node}
+    await yard.pass_time(SUSPECTED_FOR_S)
+    assert yard.pool.leaving == frozenset()
 
 
 async def test_where_there_is_one_node_it_has_to_do(yard: Yard) -> None:
     """A frozen process is no reason to look for a machine that does not exist."""
     await yard.fill()
-    loan = yard.garage.lend("receptionist", avoid_node="node")
+    yard.garage.settle_on(frozenset({"node"}), frozenset())
+    lost = yard.garage.lend("receptionist")
+    assert lost is not None
+    loan = await yard.garage.relieve(lost.slot, "receptionist", is_silent=True)
     assert loan is not None
     assert loan.warm
-    assert yard.garage.node_of("unheard of") == ""
+    assert yard.garage._node_of("unheard of") == ""

@@ -350,21 +350,47 @@ def test_a_dead_actor_is_replaced() -> None:
     assert pool.plan(7.0) == [StartActor("a3"), StartActor("a4")]
 
 
-def test_an_actor_of_a_node_to_avoid_is_not_lent() -> None:
-    """Not even where there is no other one and no room for a new one."""
-    pool = a_pool(2)
-    for number, node in enumerate(("left", "right"), 1):
-        pool.adopt(Slot(f"a{number}", 0.0, SlotState.PARKED, 0.0, node=node, profile="reception", session_at=number))
-    assert pool.lend("reception", 1.0, avoid_node="right") == Loan("a1", warm=True, start=False)
-    assert pool.lend("reception", 1.0, avoid_node="right") is None
-    assert pool.lend("reception", 1.0) == Loan("a2", warm=True, start=False)
-
-
 def on_nodes(pool: Pool, *places: str, state: SlotState = SlotState.PARKED, profile: str = "reception") -> None:
     """Adopt an actor on each of these nodes, named `node` and a number."""
     for number, node in enumerate(places):
         name = f"{node}{number}"
         pool.adopt(Slot(name, 0.0, state, 0.0, node=node, profile=profile, session_at=0.0))
+
+
+def test_an_actor_of_a_node_that_goes_is_not_lent() -> None:
+    """Not even where there is no other one and no room for a new one."""
+    pool = a_pool(2)
+    on_nodes(pool, "left", "right")
+    pool.leaving = frozenset({"right"})
+    assert pool.lend("reception", 1.0) == Loan("left0", warm=True, start=False)
+    assert pool.lend("reception", 1.0) is None
+    pool.leaving = frozenset()
+    assert pool.lend("reception", 1.0) == Loan("right1", warm=True, start=False)
+
+
+def test_of_two_nodes_that_stay_none_has_all_the_parked_actors() -> None:
+    """A node that is lost takes its parked actors with it. One moves at a time, and only while none starts."""
+    pool = a_pool(8, baseline={"reception": 2})
+    on_nodes(pool, "x", "x")
+    assert pool.avoided() == frozenset()
+    pool.staying = frozenset({"x", "y"})
+    pool.leaving = frozenset({"z"})
+    assert pool.avoided() == {"x", "z"}
+    retired, started = pool.plan(1.0)
+    assert isinstance(retired, Retire)
+    assert isinstance(started, StartActor)
+    assert pool.plan(1.1) == []
+    pool.handle(started.slot, SlotEvent.STARTED, 2.0, node="y")
+    assert pool.avoided() == {"z"}
+    assert pool.plan(2.0) == [Prepare(started.slot, "reception")]
+
+
+def test_the_only_parked_actor_stays_where_it_is() -> None:
+    """Wherever that is, its node may be lost."""
+    pool = a_pool(8, baseline={"reception": 1})
+    on_nodes(pool, "x")
+    pool.staying = frozenset({"x", "y"})
+    assert pool.plan(1.0) == []
 
 
 def test_of_two_parked_actors_the_one_beside_other_calls_is_lent() -> None:

@@ -71,14 +71,13 @@ class PoolMachine(RuleBasedStateMachine):
         else:
             self.pool.handle(slot, SlotEvent.PREPARED if works else SlotEvent.NOT_PREPARED, self.now)
 
-    @rule(profile=st.sampled_from(["reception", "sales", "rare"]), avoid_node=st.sampled_from(["", "left"]))
-    def lend(self, profile: str, avoid_node: str) -> None:
+    @rule(profile=st.sampled_from(["reception", "sales", "rare"]))
+    def lend(self, profile: str) -> None:
         """A call wants an actor, and gets one whenever one waits where it may, or one more may start there."""
-        barred = self.drained | {avoid_node}
         found = {slot.name: slot for slot in self.pool.slots()}
-        waiting = [s for s in found.values() if s.name not in self.lent and (not s.node or s.node not in barred)]
+        waiting = [s for s in found.values() if s.name not in self.lent and (not s.node or s.node not in self.drained)]
         may_start = len(found) < self.max_actors
-        loan = self.pool.lend(profile, self.now, avoid_node=avoid_node)
+        loan = self.pool.lend(profile, self.now)
         assert (loan is not None) == bool(waiting or may_start)
         if loan is not None:
             assert loan.start or found[loan.slot] in waiting

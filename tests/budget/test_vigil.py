@@ -33,6 +33,21 @@ def test_a_call_that_beats_or_has_ended_is_not_named() -> None:
     assert looking(vigil, 1.0, 2.0) == []
 
 
+def test_a_call_that_can_not_be_reached_is_asked_after_the_next_beat_that_does_not_come() -> None:
+    """Every beat puts it off; a doubt that is repeated does not."""
+    vigil = Vigil(0.5)
+    vigil.heard("a", 0.0)
+    vigil.doubt("a", 0.0)
+    vigil.doubt("a", 0.5)
+    assert vigil.silent(0.75) == []
+    vigil.heard("a", 0.8)
+    assert vigil.silent(1.0) == []
+    vigil.doubt("a", 1.0)
+    assert vigil.silent(1.8) == ["a"]
+    vigil.doubt("unheard", 2.0)
+    assert vigil.silent(2.8) == ["unheard"]
+
+
 def test_who_could_not_listen_suspects_nobody() -> None:
     """A process that was stopped for a minute has heard nobody for a minute."""
     vigil = Vigil(0.5)

@@ -156,16 +156,25 @@ def system() -> Iterator[System]:
         yield found
 
 
+def _arguments(scenario: Path | None, call_nodes: int) -> list[str]:
+    return [*([str(scenario)] if scenario else []), "--call-nodes", str(call_nodes)]
+
+
 @contextmanager
 def running_system(
-    scenario: Path | None = None, settings: Mapping[str, str] = MappingProxyType({}), *, parked: int = 3, free: int = 4
+    scenario: Path | None = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
+    *,
+    parked: int = 3,
+    free: int = 4,
+    call_nodes: int = 0,
 ) -> Iterator[System]:
     """The same, with the shipped conversation or another, and other settings; `parked` and `free` follow from those."""
     environ = {
         k: v for k, v in os.environ.items() if not k.startswith(("RINGMASTER_", "LIVEKIT_", "GOOGLE_", "GEMINI_"))
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.e2e.system_process", *([str(scenario)] if scenario else [])],
+        [sys.executable, "-m", "tests.e2e.system_process", *_arguments(scenario, call_nodes)],
         stdout=subprocess.PIPE,
         env={**environ, **SETTINGS, **settings},
         text=True,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
+import os
 import signal
-import sys
 import tempfile
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import ray
@@ -15,6 +17,7 @@ from actors import up
 from actors.demo import configure, free_port
 from cluster.local.stack import local_stack
 from cluster.settings import load_settings
+from tests.e2e.nodes import call_nodes
 
 
 async def main() -> None:
@@ -22,10 +25,15 @@ async def main() -> None:
     stop = asyncio.Event()
     port = free_port()
     webhook_url = f"http://127.0.0.1:{port}/livekit/webhook"
-    scenario = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    options = _options()
     with tempfile.TemporaryDirectory(prefix="ringmaster-e2e-") as folder:
-        async with local_stack(Path(folder), scenario=scenario, webhook_url=webhook_url) as stack:
+        async with AsyncExitStack() as scope:
+            stack = await scope.enter_async_context(
+                local_stack(Path(folder), scenario=options.scenario, webhook_url=webhook_url)
+            )
             key = configure(stack, Path(folder), port)
+            if options.call_nodes:
+                os.environ["RINGMASTER_RAY_ADDRESS"] = await scope.enter_async_context(call_nodes(options.call_nodes))
             url = up.start(load_settings())
             # Not before: Ray takes SIGTERM for a crash, and sets its own handler.
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -42,6 +50,13 @@ async def main() -> None:
             print(json.dumps(ready), flush=True)  # noqa: T201 - the line that the test waits for
             await stop.wait()
             await asyncio.to_thread(up.stop)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scenario", type=Path, nargs="?")
+    parser.add_argument("--call-nodes", type=int, default=0, help="so many nodes of their own; else one for everything")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

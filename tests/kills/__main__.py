@@ -11,7 +11,7 @@ import json
 import random
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -24,13 +24,13 @@ from rich.table import Table
 from tests.e2e.conftest import System, joined, running_system
 from tests.kills import budget_pool
 from tests.kills.moments import MOMENTS
-from tests.kills.nodes import two_nodes
 from tests.kills.order_book import OrderBook, order_book
-from tests.kills.run import Result, Strike, freeze, kill, take_away
+from tests.kills.run import Result, Strike, freeze, kill, lose_node, take_away
 
 SCENARIO = Path(__file__).with_name("scenario.yaml")
 LIMIT_S: Final = {"kill": 1.0, "freeze": 4.0, "node": 4.0}
 """Until the next process is audible, p95."""
+STRIKES: Final[Mapping[str, Strike]] = {"kill": kill, "freeze": freeze, "node": lose_node}
 MAX_CALLS: Final = 8
 
 
@@ -63,7 +63,7 @@ def show(rows: Sequence[tuple[str, float, float]]) -> bool:
 
 
 @contextmanager
-def office(at_once: int, **settings: str) -> Iterator[tuple[System, OrderBook]]:
+def office(at_once: int, call_nodes: int = 0) -> Iterator[tuple[System, OrderBook]]:
     """The system with a warm actor for each of the calls and for whoever takes one over, and the agent's tool."""
     with order_book() as book, tempfile.TemporaryDirectory(prefix="ringmaster-kills-") as folder:
         book.write_profiles(Path(folder))
@@ -71,12 +71,16 @@ def office(at_once: int, **settings: str) -> Iterator[tuple[System, OrderBook]]:
             "RINGMASTER_PROFILES_DIR": folder,
             "RINGMASTER_PARKED": f"receptionist={at_once + 1},reminder=1",
             "RINGMASTER_MAX_CALLS": str(MAX_CALLS),
+            "RINGMASTER_MIN_NODES": str(call_nodes or 1),
         }
-        with running_system(SCENARIO, given | settings, parked=at_once + 2, free=MAX_CALLS) as system, joined(system):
+        with (
+            running_system(SCENARIO, given, parked=at_once + 2, free=MAX_CALLS, call_nodes=call_nodes) as system,
+            joined(system),
+        ):
             yield system, book
 
 
-def lose_processes(options: argparse.Namespace, strike: Strike, **settings: str) -> list[Result]:
+def lose_processes(options: argparse.Namespace, strike: Strike, call_nodes: int) -> list[Result]:
     """So many calls, `at_once` of them side by side."""
     results: list[Result] = []
     console = Console()
@@ -88,7 +92,7 @@ def lose_processes(options: argparse.Namespace, strike: Strike, **settings: str)
         results.append(result)
         console.print(f"{len(results)}/{options.calls} {asdict(result)}", highlight=False, soft_wrap=True)
 
-    with office(options.at_once, **settings) as (system, book), ThreadPoolExecutor(options.at_once) as callers:
+    with office(options.at_once, call_nodes) as (system, book), ThreadPoolExecutor(options.at_once) as callers:
         try:
             list(callers.map(one, range(options.calls)))
         finally:
@@ -105,7 +109,7 @@ def write(file: Path | None, content: Any) -> None:
 def main() -> int:
     """0 where everything holds."""
     parser = argparse.ArgumentParser(prog="make kills", description=__doc__)
-    parser.add_argument("--fault", choices=["kill", "freeze", "node", "budget-pool"], default="kill")
+    parser.add_argument("--fault", choices=[*STRIKES, "budget-pool"], default="kill")
     parser.add_argument("--calls", type=int, default=100, help="or so many kills of BudgetPool")
     parser.add_argument(
         "--moment", action="append", choices=list(MOMENTS), help="only there; may be given several times"
@@ -120,11 +124,8 @@ def main() -> int:
                 report = budget_pool.kill_again_and_again(system, options.calls, options.at_once, options.seed)
             write(options.json, asdict(report))
             return 0 if show(budget_pool.judge(report)) else 1
-        case "node":
-            with two_nodes() as (address, nodes):
-                results = lose_processes(options, nodes.lose, RINGMASTER_RAY_ADDRESS=address)
         case fault:
-            results = lose_processes(options, kill if fault == "kill" else freeze)
+            results = lose_processes(options, STRIKES[fault], call_nodes=2 if fault == "node" else 0)
     return 0 if show(judge(results, LIMIT_S[options.fault])) else 1
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 import ray
@@ -70,6 +71,13 @@ def kill(victim: ActorStatus) -> None:
 def freeze(victim: ActorStatus) -> None:
     """SIGSTOP to the call's process; it is ended when its call is another's."""
     os.kill(victim.pid, signal.SIGSTOP)
+
+
+def lose_node(victim: ActorStatus) -> None:
+    """SIGKILL to the raylet of the call's node, whose child the process is and whose processes all end with it."""
+    raylet = int(Path(f"/proc/{victim.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[1])
+    assert b"raylet" in Path(f"/proc/{raylet}/cmdline").read_bytes()
+    os.kill(raylet, signal.SIGKILL)
 
 
 def take_away(system: System, book: OrderBook, moment: str, strike: Strike, dice: random.Random) -> Result:
