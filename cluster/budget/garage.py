@@ -93,9 +93,9 @@ class Garage:
         """Every call actor there is."""
         return self._pool.slots()
 
-    def lend(self, profile: str) -> Loan | None:
-        """Take an actor for a call of that profile; None where every one is taken."""
-        loan = self._pool.lend(profile, self._now())
+    def lend(self, profile: str, shun: str = "") -> Loan | None:
+        """Take an actor for a call of that profile, if possible not on that node; None where every one is taken."""
+        loan = self._pool.lend(profile, self._now(), shun=shun)
         if loan is not None and loan.start:
             self._begin(StartActor(loan.slot))
         return loan
@@ -103,17 +103,18 @@ class Garage:
     async def relieve(self, lost: str, profile: str, *, is_silent: bool) -> Loan | None:
         """Take an actor that goes on with the call of the `lost` one, whose process did not end but `is_silent`.
 
-        With it its whole node may be lost, so that whoever is parked there has to answer first.
+        With it its whole node may be lost, and whoever is parked there: one that was parked has to answer first.
         """
-        node = self._node_of(lost)
+        shun = self._node_of(lost) if is_silent else ""
         self.drop(lost)
-        if is_silent and not any(slot.node == node and slot.state in READINESS for slot in self._pool.slots()):
-            self._suspect(node)
-        while (loan := self.lend(profile)) is not None and not loan.start:
-            if loan.slot not in self._actors or await self._answers(loan.slot):
+        if shun and not any(slot.node == shun and slot.state in READINESS for slot in self._pool.slots()):
+            self._suspect(shun)
+        while (loan := self.lend(profile, shun)) is not None and not loan.start:
+            node = self._node_of(loan.slot)
+            if not node or await self._answers(loan.slot):
                 break
-            self._suspect(self._node_of(loan.slot))
             self.drop(loan.slot)
+            self._suspect(node)
         return loan
 
     def limit_sessions(self, most: int | None) -> None:
@@ -178,9 +179,12 @@ class Garage:
         await self._tasks.close()
 
     def _suspect(self, node: str) -> None:
-        """An actor of this node did not answer: it may be lost with all that is on it."""
+        """An actor of this node did not answer: it may be lost with all that is on it, and all that starts there."""
         self.suspects.add(node, self._now())
         self._choose()
+        if node in self._pool.leaving:
+            for slot in [slot for slot in self._pool.slots() if slot.state is SlotState.STARTING]:
+                self.drop(slot.name)
 
     def _choose(self) -> None:
         """Where no call and no parked actor comes to. Better a node that should go than one that may be lost."""

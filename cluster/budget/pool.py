@@ -131,8 +131,11 @@ class Pool:
         """Take over an actor of an earlier pool as it is."""
         self._slots[slot.name] = slot
 
-    def lend(self, profile: str, now: float) -> Loan | None:
-        """Give the best actor there is to a call: a parked one, else the one that will be ready soonest."""
+    def lend(self, profile: str, now: float, *, shun: str = "") -> Loan | None:
+        """Give the best actor there is to a call: a parked one, else the one that will be ready soonest.
+
+        Of equally ready ones, those on another node than `shun`.
+        """
         waiting = [s for s in self._slots.values() if s.state in READINESS and s.node not in self.leaving]
         if not waiting and self._room() <= 0:
             return None
@@ -140,7 +143,7 @@ class Pool:
             # It takes over a session, or the place of one.
             waiting = [s for s in waiting if s.state in _WITH_SESSION] or waiting
         lent = self._by_node(SlotState.LENT)
-        best = min(waiting, key=lambda s: _rank(s, profile, lent[s.node])) if waiting else self._new(now)
+        best = min(waiting, key=lambda s: _rank(s, profile, lent[s.node], shun)) if waiting else self._new(now)
         warm = best.state is SlotState.PARKED and best.profile == profile
         self._move(best, SlotEvent.LEND, now)
         self.forecast.arrived(profile, now)
@@ -347,8 +350,8 @@ class Pool:
 _WITH_SESSION = frozenset({SlotState.PARKED, SlotState.PREPARING})
 
 
-def _rank(slot: Slot, profile: str, lent_beside: int) -> tuple[int, int, float]:
+def _rank(slot: Slot, profile: str, lent_beside: int, shun: str) -> tuple[int, bool, int, float]:
     """Sort key: the readiest first, of several the one on the busiest node, then the one with the freshest session."""
     ready = READINESS[slot.state]
     other = slot.state in _WITH_SESSION and slot.profile != profile
-    return (3 if other else ready), -lent_beside, -slot.session_at
+    return (3 if other else ready), slot.node == shun, -lent_beside, -slot.session_at

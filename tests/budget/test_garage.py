@@ -12,6 +12,7 @@ from cluster.budget.garage import Garage
 from cluster.budget.pool import Pool
 from cluster.budget.ports import ActorLost
 from cluster.budget.providers import Providers
+from cluster.budget.slots import SlotState
 from cluster.budget.suspects import SUSPECTED_FOR_S
 from cluster.messages import LiveFault, Prepared
 from tests.budget.fakes import MODEL, FakeCallActors, ManualClock
@@ -235,7 +236,7 @@ async def test_a_set_up_that_was_not_needed_tells_nothing_of_the_provider(yard: 
 
 
 async def test_a_call_goes_on_in_an_actor_that_answers(yard: Yard) -> None:
-    """Its node is lost, and with it whoever is parked there."""
+    """A process has ended; whoever is parked beside it may have, too, and is asked."""
     yard.actors.nodes = cycle(("left", "right"))
     yard.garage.settle_on(frozenset({"left", "right"}), frozenset())
     await yard.fill()
@@ -246,11 +247,28 @@ async def test_a_call_goes_on_in_an_actor_that_answers(yard: Yard) -> None:
     await yard.fill()
     for actor in [one for one in yard.actors.alive.values() if one.node == node]:
         actor.die(gone=False)
-    loan = await yard.garage.relieve(lost.slot, "receptionist", is_silent=True)
+    loan = await yard.garage.relieve(lost.slot, "receptionist", is_silent=False)
     assert loan is not None
     assert loan.warm
     assert yard.garage._node_of(loan.slot) not in {"", node}
     assert yard.pool.leaving == {node}
+
+
+async def test_a_silent_call_goes_on_on_another_node(yard: Yard) -> None:
+    """Where one is parked: nobody has to be asked first whether the node is lost."""
+    yard.actors.nodes = cycle(("left", "right"))
+    yard.garage.settle_on(frozenset({"left", "right"}), frozenset())
+    await yard.fill()
+    lost = yard.garage.lend("receptionist")
+    assert lost is not None
+    node = yard.garage._node_of(lost.slot)
+    yard.clock.advance(1)
+    await yard.fill()
+    loan = await yard.garage.relieve(lost.slot, "receptionist", is_silent=True)
+    assert loan is not None
+    assert loan.warm
+    assert yard.garage._node_of(loan.slot) not in {"", node}
+    assert yard.pool.leaving == frozenset()
 
 
 async def test_an_actor_beside_a_silent_one_takes_over_if_it_answers(yard: Yard) -> None:
@@ -294,6 +312,23 @@ async def test_a_silent_actor_that_was_alone_on_its_node_makes_the_node_suspect(
     assert yard.pool.leaving == {node}
     await yard.pass_time(SUSPECTED_FOR_S)
     assert yard.pool.leaving == frozenset()
+
+
+async def test_what_starts_where_a_node_may_be_lost_is_started_anew(yard: Yard) -> None:
+    """Nobody knows where it was to come up."""
+    yard.actors.nodes = cycle(("left", "right"))
+    yard.garage.settle_on(frozenset({"left", "right"}), frozenset())
+    await yard.fill()
+    lost = yard.garage.lend("receptionist")
+    assert lost is not None
+    yard.garage.tick()
+    (starting,) = [slot.name for slot in yard.pool.slots() if slot.state is SlotState.STARTING]
+    node = yard.garage._node_of(lost.slot)
+    assert await yard.garage.relieve(lost.slot, "receptionist", is_silent=True) is not None
+    assert starting not in yard.pool
+    yard.clock.advance(5)
+    await yard.fill()
+    assert all(yard.actors.avoided[slot.name] == {node} for slot in yard.pool.slots() if slot.name > starting)
 
 
 async def test_where_there_is_one_node_it_has_to_do(yard: Yard) -> None:

@@ -38,7 +38,7 @@ async def _keep(cluster: Any, nodes: list[Any]) -> None:
         await asyncio.sleep(LOOK_EVERY_S)
         for node in [node for node in nodes if _is_lost(node)]:
             nodes.remove(node)
-            nodes.append(await asyncio.to_thread(_add, cluster))
+            nodes.append(_add(cluster))  # in this thread: Ray sets signal handlers
 
 
 def _add(cluster: Any) -> Any:
