@@ -63,6 +63,7 @@ def connect(settings: Settings) -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     prepare_nodes()
     ray.init(
+        address="local",  # else Ray would join, or miss, whatever another program has left here
         namespace=NAMESPACE,
         resources={CONTROL: 1, CALL_SLOT: settings.pool.max_calls},
         include_dashboard=settings.ray.dashboard,

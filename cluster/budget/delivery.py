@@ -1,4 +1,4 @@
-"""Records on their way to the history: told again and again until it has them."""
+"""News of calls on its way to the history: told again and again until it has it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from cluster.budget.ports import History
-    from cluster.messages import CallRecord
+    from cluster.messages import CallRecord, CallRequest
 
 log = logging.getLogger(__name__)
 
@@ -17,14 +19,24 @@ RETRY_S: Final = 0.5
 RETRY_MAX_S: Final = 10.0
 
 
+async def announce(history: History, request: CallRequest, started_at: float) -> None:
+    """Return when the history knows of the call, which it may have done before. `started_at` is UTC seconds."""
+    await _tell(lambda: history.begin(request, started_at))
+
+
 async def deliver(history: History, record: CallRecord) -> None:
-    """Return when the history has the record. The pause between two tries doubles, up to `RETRY_MAX_S`."""
+    """Return when the history has the record."""
+    await _tell(lambda: history.finish(record))
+
+
+async def _tell(news: Callable[[], Awaitable[None]]) -> None:
+    """The pause between two tries doubles, up to `RETRY_MAX_S`."""
     pause_s = RETRY_S
     while True:
         try:
             async with asyncio.timeout(ANSWER_WITHIN_S):
-                return await history.finish(record)
-        except Exception as error:  # noqa: BLE001 - whatever ails the history, the record has to get there
-            log.warning("the history did not take a record: %s", type(error).__name__)
+                return await news()
+        except Exception as error:  # noqa: BLE001 - whatever ails the history, the news has to get there
+            log.warning("the history did not take what it was told: %s", type(error).__name__)
             await asyncio.sleep(pause_s)
             pause_s = min(RETRY_MAX_S, pause_s * 2)

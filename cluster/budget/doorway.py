@@ -13,7 +13,6 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -82,7 +81,6 @@ class Doorway:
         self._garage = garage
         self._serving = serving
         self._journal = journal
-        self._history = history
         self._providers = providers
         self._clock = clock
         self._lease_ids = lease_ids
@@ -239,12 +237,11 @@ class Doorway:
             return Wait(outcome=DATABASE_UNAVAILABLE, retry_after_s=DATABASE_RETRY_S)
         self._answers[request.tenant, request.request_id] = answer
         self.admitted["warm" if placed.admitted.warm else "cold"] += 1
-        self._serving.begin(lease, placed.call)
+        announced = self._serving.begin(lease, placed.call)
         if ticket is not None:
             self.waiting_room.answer(ticket, placed.admitted)
-        with suppress(Exception):  # the ending writes what is missing
-            async with asyncio.timeout(BEGIN_WITHIN_S):
-                await self._history.begin(request, placed.call.started_at)
+        # Who asks for the call as soon as it is admitted should find it.
+        await asyncio.wait([announced], timeout=BEGIN_WITHIN_S)
         return answer
 
     def _turn_away(self, answer: Wait | Refused) -> Wait | Refused:

@@ -22,7 +22,7 @@ from typing import Final
 from cluster import outcome as o
 from cluster.budget import rows
 from cluster.budget.calls import OpenCall
-from cluster.budget.delivery import deliver
+from cluster.budget.delivery import announce, deliver
 from cluster.budget.garage import ANSWER_WITHIN_S, Garage
 from cluster.budget.journal import Journal, JournalError
 from cluster.budget.leases import Lease, LeaseBook, LeaseState, may_move
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 START_WITHIN_S: Final = 15.0
 """Starting a call takes milliseconds, the first one of a process on a busy machine seconds."""
-ASK_WITHIN_S: Final = 1.0
+ASK_WITHIN_S: Final = 0.7
 """A process that lives answers within milliseconds, on a busy machine within a fraction of this."""
 BORROW_WITHIN_S: Final = 10.0
 DURABLE_WITHIN_S: Final = 1.0
@@ -112,11 +112,12 @@ class Serving:
         """The open call of a lease."""
         return self._calls.get(lease_id)
 
-    def begin(self, lease: Lease, call: OpenCall) -> None:
-        """Have the call started by the actor that its lease names."""
+    def begin(self, lease: Lease, call: OpenCall) -> asyncio.Task[None]:
+        """Have the call started by the actor that its lease names; what is returned ends when the history knows."""
         self._calls[lease.lease_id] = call
         self._book.launch(lease.lease_id, self._clock.now())
         self._tasks.spawn("a call", self._serve(lease.lease_id))
+        return self._announce(call)
 
     def resume(self, lease: Lease, call: OpenCall) -> None:
         """Take over a call that an earlier process began; one without an actor gets another."""
@@ -124,6 +125,7 @@ class Serving:
         if lease.slot:
             self._book.started(lease.lease_id, self._clock.now())
         self._tasks.spawn("a call", self._serve(lease.lease_id, begun=True))
+        self._announce(call)
 
     async def hang_up(self, call_id: str) -> bool:
         """End a call at the API's wish; False where there is none. One that has not begun ends when it has."""
@@ -163,6 +165,9 @@ class Serving:
     async def close(self) -> None:
         """Stop watching; the calls go on."""
         await self._tasks.close()
+
+    def _announce(self, call: OpenCall) -> asyncio.Task[None]:
+        return self._tasks.spawn("news of a call", announce(self._history, call.request, call.started_at))
 
     async def _serve(self, lease_id: str, *, begun: bool = False) -> None:
         """From one actor to the next, until the call has ended; `begun`: the first one has it already."""

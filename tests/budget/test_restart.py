@@ -28,6 +28,17 @@ async def test_a_restart_attaches_to_the_calls_that_live(house: House) -> None:
     assert house.closed_rooms == []
 
 
+async def test_a_call_that_the_history_was_not_told_of_is_told_after_a_restart(house: House) -> None:
+    """Else nobody would find it before it ends."""
+    house.history.failures = 10
+    await house.desk.admit(call_request(1))
+    assert house.history.begun == []
+    await house.desk.close()
+    house.history.failures = 0
+    await house.open()
+    await until(lambda: house.history.begun == ["call-1"])
+
+
 async def test_a_call_can_be_hung_up_right_after_a_restart(house: House) -> None:
     """The wish goes to the actor that has the call, also before that has renewed its lease."""
     await house.desk.admit(call_request(1))
