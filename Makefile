@@ -30,7 +30,7 @@ bench: venv  ## the numbers of the README, on this machine
 chaos: venv  ## a thousand faults of Live connections in many calls, ten minutes
 	@$(BIN)/python -m tests.chaos
 
-kills: venv  ## a hundred calls whose process is killed in the middle, an hour
+kills: venv  ## a hundred calls whose process is killed in the middle, half an hour
 	@$(LIVEKIT_SERVER)
 	@$(BIN)/python -m tests.kills $(ARGS)
 
