@@ -65,7 +65,7 @@ class Garage:
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._tasks = TaskSet()
         self._next_check = 0.0
-        self._nodes: frozenset[str] = frozenset()
+        self._nodes: Mapping[str, int] = {}
         self._leaving: frozenset[str] = frozenset()
         self.suspects = Suspects()
         self.failed_setups = 0
@@ -84,8 +84,8 @@ class Garage:
                 if slot.state is SlotState.PARKED:
                     self._tasks.spawn("check of a parked actor", self._check(slot))
 
-    def settle_on(self, nodes: frozenset[str], leaving: frozenset[str]) -> None:
-        """There are these nodes; have no actor on those that are `leaving` but those that are lent."""
+    def settle_on(self, nodes: Mapping[str, int], leaving: frozenset[str]) -> None:
+        """There are these nodes, each with room for so many; have none on those that are `leaving` but lent ones."""
         self._nodes, self._leaving = nodes, leaving
         self._choose()
 
@@ -128,10 +128,6 @@ class Garage:
     def wanted(self) -> int:
         """How many actors should be parked in all."""
         return sum(self._pool.targets.values())
-
-    def _node_of(self, slot: str) -> str:
-        """Where the actor runs; empty where that is not known."""
-        return next((known.node for known in self._pool.slots() if known.name == slot), "")
 
     async def actor(self, slot: str) -> CallActorPort:
         """The lent actor, once it is up and free to begin. Raises `ActorLost`."""
@@ -178,6 +174,10 @@ class Garage:
         """Stop directing the actors; they live on."""
         await self._tasks.close()
 
+    def _node_of(self, slot: str) -> str:
+        """Where the actor runs; empty where that is not known."""
+        return next((known.node for known in self._pool.slots() if known.name == slot), "")
+
     def _suspect(self, node: str) -> None:
         """An actor of this node did not answer: it may be lost with all that is on it, and all that starts there."""
         self.suspects.add(node, self._now())
@@ -188,10 +188,10 @@ class Garage:
 
     def _choose(self) -> None:
         """Where no call and no parked actor comes to. Better a node that should go than one that may be lost."""
-        suspected = self.suspects.among(self._nodes, self._now())
+        suspected = self.suspects.among(frozenset(self._nodes), self._now())
         avoided = self._leaving | suspected
-        self._pool.leaving = avoided if not self._nodes or self._nodes - avoided else suspected
-        self._pool.staying = self._nodes - self._pool.leaving
+        self._pool.leaving = avoided if not self._nodes or self._nodes.keys() - avoided else suspected
+        self._pool.staying = {node: room for node, room in self._nodes.items() if node not in self._pool.leaving}
 
     async def _answers(self, slot: str) -> bool:
         try:

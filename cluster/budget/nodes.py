@@ -78,4 +78,4 @@ class NodeKeeper:
         if nodes != self.leaving:
             log.info("no calls any more on %s", ", ".join(sorted(nodes)) or "no node: all take some")
             self.leaving = nodes
-        self._garage.settle_on(frozenset(self.fleet.slots), nodes)
+        self._garage.settle_on(self.fleet.slots, nodes)

@@ -115,8 +115,11 @@ class Pool:
         """How many each profile is to have parked, as of the last plan."""
         self.leaving: frozenset[str] = frozenset()
         """No actor of these nodes is lent any more; those that wait there are retired, and others wait elsewhere."""
-        self.staying: frozenset[str] = frozenset()
-        """The other nodes, as far as they are known. No one of them has all that are parked."""
+        self.staying: Mapping[str, int] = {}
+        """The other nodes, as far as they are known, and for how many actors each has room.
+
+        None of them has all that are parked, if there is room on another.
+        """
         self.lent: Counter[tuple[str, bool]] = Counter()
         """How many times an actor was given to a call of a profile, and whether a parked one was there."""
 
@@ -308,9 +311,11 @@ class Pool:
         return found
 
     def _crowded(self) -> str:
-        """The one staying node that has all the waiting actors, where there is another; empty if there is none such."""
+        """The one node that has all the waiting actors, while another one has room; empty if there is none such."""
         nodes = {slot.node for slot in self._slots.values() if slot.state in READINESS and slot.node}
-        return nodes.pop() if len(self.staying) > 1 and len(nodes) == 1 and nodes <= self.staying else ""
+        used = Counter(slot.node for slot in self._slots.values())
+        others = (node for node, room in self.staying.items() if node not in nodes and used[node] < room)
+        return nodes.pop() if len(nodes) == 1 and nodes <= self.staying.keys() and any(others) else ""
 
     def _by_node(self, *states: SlotState) -> Counter[str]:
         return Counter(slot.node for slot in self._slots.values() if slot.state in states)

@@ -238,7 +238,7 @@ async def test_a_set_up_that_was_not_needed_tells_nothing_of_the_provider(yard: 
 async def test_a_call_goes_on_in_an_actor_that_answers(yard: Yard) -> None:
     """A process has ended; whoever is parked beside it may have, too, and is asked."""
     yard.actors.nodes = cycle(("left", "right"))
-    yard.garage.settle_on(frozenset({"left", "right"}), frozenset())
+    yard.garage.settle_on({"left": 8, "right": 8}, frozenset())
     await yard.fill()
     lost = yard.garage.lend("receptionist")
     assert lost is not None
@@ -257,7 +257,7 @@ async def test_a_call_goes_on_in_an_actor_that_answers(yard: Yard) -> None:
 async def test_a_silent_call_goes_on_on_another_node(yard: Yard) -> None:
     """Where one is parked: nobody has to be asked first whether the node is lost."""
     yard.actors.nodes = cycle(("left", "right"))
-    yard.garage.settle_on(frozenset({"left", "right"}), frozenset())
+    yard.garage.settle_on({"left": 8, "right": 8}, frozenset())
     await yard.fill()
     lost = yard.garage.lend("receptionist")
     assert lost is not None
@@ -273,7 +273,7 @@ async def test_a_silent_call_goes_on_on_another_node(yard: Yard) -> None:
 
 async def test_an_actor_beside_a_silent_one_takes_over_if_it_answers(yard: Yard) -> None:
     """One process was frozen; nothing is wrong with its node."""
-    yard.garage.settle_on(frozenset({"node", "other"}), frozenset({"other"}))
+    yard.garage.settle_on({"node": 8, "other": 8}, frozenset({"other"}))
     await yard.fill()
     lost = yard.garage.lend("receptionist")
     assert lost is not None
@@ -284,7 +284,7 @@ async def test_an_actor_beside_a_silent_one_takes_over_if_it_answers(yard: Yard)
 
 async def test_a_new_process_for_a_lost_call_comes_up_on_another_node(yard: Yard) -> None:
     """Even on one that should go, and though the cluster does not know yet that a node is lost."""
-    yard.garage.settle_on(frozenset({"node", "other"}), frozenset({"other"}))
+    yard.garage.settle_on({"node": 8, "other": 8}, frozenset({"other"}))
     await yard.fill()
     lost = yard.garage.lend("receptionist")
     assert lost is not None
@@ -301,7 +301,7 @@ async def test_a_new_process_for_a_lost_call_comes_up_on_another_node(yard: Yard
 async def test_a_silent_actor_that_was_alone_on_its_node_makes_the_node_suspect(yard: Yard) -> None:
     """Nobody else can tell. A minute later the cluster has given the node up, or it is none that is lost."""
     yard.actors.nodes = cycle(("left", "right"))
-    yard.garage.settle_on(frozenset({"left", "right"}), frozenset())
+    yard.garage.settle_on({"left": 8, "right": 8}, frozenset())
     await yard.fill()
     lost = yard.garage.lend("receptionist")
     assert lost is not None
@@ -317,7 +317,7 @@ async def test_a_silent_actor_that_was_alone_on_its_node_makes_the_node_suspect(
 async def test_what_starts_where_a_node_may_be_lost_is_started_anew(yard: Yard) -> None:
     """Nobody knows where it was to come up."""
     yard.actors.nodes = cycle(("left", "right"))
-    yard.garage.settle_on(frozenset({"left", "right"}), frozenset())
+    yard.garage.settle_on({"left": 8, "right": 8}, frozenset())
     await yard.fill()
     lost = yard.garage.lend("receptionist")
     assert lost is not None
@@ -334,7 +334,7 @@ async def test_what_starts_where_a_node_may_be_lost_is_started_anew(yard: Yard) 
 async def test_where_there_is_one_node_it_has_to_do(yard: Yard) -> None:
     """A frozen process is no reason to look for a machine that does not exist."""
     await yard.fill()
-    yard.garage.settle_on(frozenset({"node"}), frozenset())
+    yard.garage.settle_on({"node": 8}, frozenset())
     lost = yard.garage.lend("receptionist")
     assert lost is not None
     loan = await yard.garage.relieve(lost.slot, "receptionist", is_silent=True)

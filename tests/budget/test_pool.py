@@ -373,7 +373,7 @@ def test_of_two_nodes_that_stay_none_has_all_the_parked_actors() -> None:
     pool = a_pool(8, baseline={"reception": 2})
     on_nodes(pool, "x", "x")
     assert pool.avoided() == frozenset()
-    pool.staying = frozenset({"x", "y"})
+    pool.staying = {"x": 8, "y": 8}
     pool.leaving = frozenset({"z"})
     assert pool.avoided() == {"x", "z"}
     retired, started = pool.plan(1.0)
@@ -385,11 +385,23 @@ def test_of_two_nodes_that_stay_none_has_all_the_parked_actors() -> None:
     assert pool.plan(2.0) == [Prepare(started.slot, "reception")]
 
 
+def test_where_the_other_node_is_full_all_are_parked_on_the_one_that_is_not() -> None:
+    """A call's place is not taken for one that may come."""
+    pool = a_pool(8, baseline={"reception": 2})
+    on_nodes(pool, "x", "x")
+    on_nodes(pool, "y", "y", state=SlotState.LENT)
+    pool.staying = {"x": 8, "y": 2}
+    assert pool.avoided() == frozenset()
+    assert pool.plan(1.0) == []
+    pool.staying = {"x": 8, "y": 3}
+    assert pool.avoided() == {"x"}
+
+
 def test_the_only_parked_actor_stays_where_it_is() -> None:
     """Wherever that is, its node may be lost."""
     pool = a_pool(8, baseline={"reception": 1})
     on_nodes(pool, "x")
-    pool.staying = frozenset({"x", "y"})
+    pool.staying = {"x": 8, "y": 8}
     assert pool.plan(1.0) == []
 
 

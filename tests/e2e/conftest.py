@@ -164,7 +164,6 @@ def _arguments(scenario: Path | None, call_nodes: int) -> list[str]:
 def running_system(
     scenario: Path | None = None,
     settings: Mapping[str, str] = MappingProxyType({}),
-    *,
     parked: int = 3,
     free: int = 4,
     call_nodes: int = 0,
