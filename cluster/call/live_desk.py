@@ -13,7 +13,7 @@ from typing import Final
 
 from cluster.call import events as ev
 from cluster.call.continuity import Continuity, ContinuityRules, Moment
-from cluster.call.prompts import Prompts
+from cluster.call.prompts import Prompts, Then
 from cluster.call.stalls import Cure, StallWatch
 from cluster.call.states import Live
 from cluster.call.turns import Turns
@@ -52,6 +52,8 @@ class LiveDesk:
         self._unanswered = False
         self._answered = False
         """The agent was heard since the caller last began to speak."""
+        self._cut = False
+        """The agent was cut off, and nothing was heard of it since."""
         self._was_owed = False
         """Something was owed when the connection broke."""
         self._lost_words = False
@@ -113,7 +115,7 @@ class LiveDesk:
 
     def caller_spoke(self, now: float) -> list[ev.Effect]:
         """The caller's voice began. Two questions in one piece would get the answer to one of them."""
-        self._caller_since = now
+        self._caller_since, self._cut = now, False
         self._stalls.excuse()
         answered, self._answered = self._answered, False
         return [ev.KeepTape(anew=answered), *self._turn_to(now)]
@@ -134,7 +136,7 @@ class LiveDesk:
     def agent_audio(self, ms: float, rms: float, now: float) -> list[ev.Effect]:
         """The model speaks, or sends silence."""
         self._filler_at = None
-        self._reply, self._unanswered = _Reply.COMING, False
+        self._reply, self._unanswered, self._cut = _Reply.COMING, False, False
         self.continuity.served()
         if self._stalls.agent_audio(ms, rms):
             return [ev.Silence(), *self._cure(now)]
@@ -252,22 +254,32 @@ class LiveDesk:
             "live", {"state": "switched", "resumed": switch.resumed, "planned": switch.planned, "gap_ms": gap_ms}
         )
         reply, self._reply, self._interrupted = self._reply, _Reply.NONE, False
-        cut, lost_words = reply is _Reply.COMING, self._lost_words
+        self._cut = self._cut or reply is _Reply.COMING
+        replays = switch.replay and (self._unanswered or self._caller_since is not None)
+        then = self._then(replays=replays)
         self._lost_words = False
         missed = self._turns.since(self._knows) if switch.resumed else self._turns.everything()
         effects: list[ev.Effect] = [note]
         if reply is _Reply.GENERATED and self._caller_since is None:
             effects.append(ev.Settled())
-        if missed or cut or lost_words or not switch.resumed:
-            text = self._prompts.after_gap(missed, cut=cut, lost_words=lost_words)
-            respond = cut or lost_words or (self._speak_first and not self._turns.agent_has_spoken)
+        if missed or then is not Then.LISTEN or not switch.resumed:
+            text = self._prompts.after_gap(missed, then)
+            respond = then is not Then.LISTEN or (self._speak_first and not self._turns.agent_has_spoken)
             effects.append(ev.Prompt(text if switch.resumed else self._prompts.again(text), respond=respond))
-        if switch.replay and (self._unanswered or self._caller_since is not None):
+        if replays:
             effects.append(ev.Replay())
-        if cut or lost_words or self._unanswered or self._was_owed:
+        if then is not Then.LISTEN or self._unanswered:
             self._stalls.owe(now)
         self._was_owed = False
         return effects
+
+    def _then(self, *, replays: bool) -> Then:
+        """What is asked of the model that takes over; a question that is sent again as it was spoken asks by itself."""
+        if self._cut:
+            return Then.GO_ON_AND_ASK if self._lost_words else Then.GO_ON
+        if self._lost_words:
+            return Then.SAY_AGAIN
+        return Then.ANSWER if self._was_owed and not replays else Then.LISTEN
 
     def _fault(self, fault: object, connection: int) -> ev.Note:
         serving = connection == self.continuity.current

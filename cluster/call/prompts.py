@@ -9,12 +9,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from cluster.messages import Line
 
 BRIEF = "From now on say only what is needed, in one short sentence each time, and bring the call to its end soon."
 BRACKETED = "(Note from the phone system, not from the caller: {})"
+
+
+class Then(StrEnum):
+    """What the model is to do after a gap."""
+
+    LISTEN = "listen"
+    ANSWER = "answer"
+    """Something is owed."""
+    GO_ON = "go-on"
+    """It was cut in mid sentence."""
+    SAY_AGAIN = "say-again"
+    """The caller spoke, or may have, and not all of it was heard."""
+    GO_ON_AND_ASK = "go-on-and-ask"
+    """Both."""
 
 
 @dataclass(slots=True)
@@ -30,12 +45,9 @@ class Prompts:
         """The first message: the facts of this call, and what to do first."""
         return BRACKETED.format(f"the call is connected.{self._facts()} {self.greeting}".strip())
 
-    def after_gap(self, missed: Iterable[Line], *, cut: bool, lost_words: bool) -> str:
-        """No connection served for a moment; `missed` is what the model does not know of, its own words among it.
-
-        `cut`: the model was in mid sentence; `lost_words`: the caller spoke, or may have, and not all of it was heard.
-        """
-        happened, to_do = _TO_DO[cut, lost_words]
+    def after_gap(self, missed: Iterable[Line], then: Then) -> str:
+        """No connection served for a moment; `missed` is what the model does not know of, its own words among it."""
+        happened, to_do = _AFTER_GAP[then]
         return BRACKETED.format(f"{happened} {_told(missed)}{to_do}".strip())
 
     def again(self, text: str) -> str:
@@ -72,21 +84,23 @@ class Prompts:
         return BRACKETED.format("this call has reached its time limit. Say a short goodbye now and call end_call.")
 
 
-_INTERRUPTED = "the line to you was interrupted for a moment."
+_INTERRUPTED = "the line to you was interrupted for a moment"
+_MAY_HAVE_SPOKEN = f"{_INTERRUPTED}, and the caller may have spoken meanwhile."
 _GO_ON = "Go on exactly where you stopped: repeat nothing, and do not mention the interruption."
-_TO_DO: Mapping[tuple[bool, bool], tuple[str, str]] = {
-    (False, False): ("", "The call goes on; there is nothing to answer until the caller speaks."),
-    (True, False): (_INTERRUPTED, _GO_ON),
-    (False, True): (
-        f"{_INTERRUPTED[:-1]}, and the caller may have spoken meanwhile.",
+_AFTER_GAP: Mapping[Then, tuple[str, str]] = {
+    Then.LISTEN: ("", "The call goes on; there is nothing to answer until the caller speaks."),
+    Then.ANSWER: (
+        f"{_INTERRUPTED}.",
+        "The caller is waiting for your answer. If you know it, answer now; else ask briefly to say that again.",
+    ),
+    Then.GO_ON: (f"{_INTERRUPTED}.", _GO_ON),
+    Then.SAY_AGAIN: (
+        _MAY_HAVE_SPOKEN,
         "If the caller's last words are complete and not answered, answer now; else ask briefly to say that again.",
     ),
-    (True, True): (
-        f"{_INTERRUPTED[:-1]}, and the caller may have spoken meanwhile.",
-        f"{_GO_ON} Then ask briefly whether the caller has said something.",
-    ),
+    Then.GO_ON_AND_ASK: (_MAY_HAVE_SPOKEN, f"{_GO_ON} Then ask briefly whether the caller has said something."),
 }
-"""Before and after what was said, by whether the model was cut, and whether the caller may not have been heard."""
+"""What comes before and after that which was said."""
 
 
 def _told(lines: Iterable[Line]) -> str:

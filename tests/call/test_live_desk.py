@@ -259,6 +259,45 @@ def test_the_end_of_an_interrupted_turn_is_no_answer() -> None:
     assert talk.pass_time(2.5) == [ev.Prompt(PROMPTS.answer_now)]
 
 
+def test_a_sentence_that_is_cut_twice_is_asked_for_twice() -> None:
+    """The connection that was to finish it broke before a word of that was heard."""
+    talk = Talk()
+    talk.ask()
+    talk.answer()
+    for connection in (1, 2, 3):
+        talk.tell(ev.LiveBroke(connection, ABORTED))
+        (prompt,) = [e for e in talk.tell(ev.LiveOpened(connection + 1)) if isinstance(e, ev.Prompt)]
+        assert "Go on exactly where you stopped" in prompt.text
+        assert prompt.respond
+    talk.answer()
+    talk.end_turn()
+    talk.tell(ev.LiveBroke(4, ABORTED))
+    assert not any(isinstance(e, ev.Prompt) and e.respond for e in talk.tell(ev.LiveOpened(5)))
+
+
+def test_whoever_speaks_after_a_cut_sentence_is_not_told_the_rest_of_it() -> None:
+    """They have heard enough of it."""
+    talk = Talk()
+    talk.ask()
+    talk.answer()
+    talk.tell(ev.LiveBroke(1, ABORTED), ev.LiveOpened(2))
+    talk.desk.caller_spoke(talk.now)
+    effects = talk.tell(ev.LiveBroke(2, ABORTED), ev.LiveOpened(3))
+    assert ev.Replay() in effects
+    assert not any(isinstance(e, ev.Prompt) and e.respond for e in effects)
+
+
+def test_an_answer_that_is_owed_is_asked_for_on_the_next_connection() -> None:
+    """Where the question can't be sent again as it was spoken."""
+    talk = Talk()
+    talk.desk.tools(1, talk.now)
+    talk.desk.tools(0, talk.now)
+    talk.tell(ev.LiveBroke(1, ABORTED))
+    (prompt,) = [e for e in talk.tell(ev.LiveOpened(2)) if isinstance(e, ev.Prompt)]
+    assert "waiting for your answer" in prompt.text
+    assert prompt.respond
+
+
 def test_a_question_is_not_sent_again_with_the_one_before_it() -> None:
     """Its answer has begun; two questions in a row without one are kept both."""
     talk = Talk()
