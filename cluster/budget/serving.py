@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 START_WITHIN_S: Final = 15.0
 """Starting a call takes milliseconds, the first one of a process on a busy machine seconds."""
-ASK_WITHIN_S: Final = 0.7
+ASK_WITHIN_S: Final = 1.0
 """A process that lives answers within milliseconds, on a busy machine within a fraction of this."""
 BORROW_WITHIN_S: Final = 10.0
 DURABLE_WITHIN_S: Final = 1.0
@@ -105,6 +105,8 @@ class Serving:
         """Calls that went on in another process, warm or cold."""
         self._vigil = Vigil(renew_every_s)
         self._waiting: dict[str, asyncio.Future[CallRecord]] = {}
+        self._asked: set[str] = set()
+        """Leases that were silent for too long, and whose holder is being asked."""
         self._suspects: set[tuple[str, int]] = set()
         """Leases with the fencing tokens of holders that are as good as dead."""
 
@@ -228,12 +230,16 @@ class Serving:
                 raise lost
             if lost.gone:
                 break
+            if lease.lease_id in self._asked:  # neither heard nor to be reached
+                self._suspects.add(holder)
+                break
             self._vigil.doubt(lease.lease_id, self._clock.now())
             await asyncio.sleep(RETRY_S)
         self._vigil.forget(lease.lease_id)
 
     async def _ask(self, lease: Lease) -> None:
         """It was silent for too long; if it does not answer either, another actor gets its call."""
+        self._asked.add(lease.lease_id)
         try:
             async with asyncio.timeout(ASK_WITHIN_S):
                 status = await (await self._garage.actor(lease.slot)).status()
@@ -241,6 +247,8 @@ class Serving:
                 return
         except (ActorLost, TimeoutError):
             pass
+        finally:
+            self._asked.discard(lease.lease_id)
         if self._is_current(lease):
             self._suspects.add((lease.lease_id, lease.fencing_token))
             if (waiting := self._waiting.get(lease.lease_id)) is not None:
