@@ -8,10 +8,11 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
 import httpx2
 from rich.console import Console
@@ -22,7 +23,7 @@ from cluster.storage import open_engine
 from tests.e2e.conftest import System, budget_pool_process
 
 BACK_WITHIN_S: Final = 10.0
-PAUSE_S: Final = 3.0
+PAUSE_S: Final = 2.0
 """Between two kills at most; so the next one often meets a pool that has just come back."""
 AREAS: Final = (212, 312, 415, 617, 713)
 BUSY: Final = "0486"
@@ -100,10 +101,22 @@ def _talk(system: System, report: Report, over: threading.Event) -> None:
         phone_call = system.ring()
         phone = system.phone(phone_call, until="ended", timeout_s=150)
         report.calls += 1
-        call = system.inbound_call(phone_call)
-        reason = system.ended(call["call_id"])["outcome"]["reason"]
+        call = _patiently(lambda at=phone_call: system.inbound_call(at))
+        reason = _patiently(lambda of=call: system.ended(of["call_id"]))["outcome"]["reason"]
         if phone["ending"] != "room-deleted" or reason != "agent-ended":
             report.lost.append(f"{call['call_id']}: {phone['ending']}, {reason}")
+
+
+def _patiently(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Ask an API whose answer, while the pool is away, is that it is."""
+    deadline = time.monotonic() + ANSWER_WITHIN_S
+    while True:
+        try:
+            return ask()
+        except (AssertionError, KeyError, httpx2.TransportError):
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
 
 
 def _dial(system: System, report: Report, over: threading.Event) -> None:
