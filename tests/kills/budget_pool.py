@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any, Final
 
@@ -101,8 +102,8 @@ def _talk(system: System, report: Report, over: threading.Event) -> None:
         phone_call = system.ring()
         phone = system.phone(phone_call, until="ended", timeout_s=150)
         report.calls += 1
-        call = _patiently(lambda at=phone_call: system.inbound_call(at))
-        reason = _patiently(lambda of=call: system.ended(of["call_id"]))["outcome"]["reason"]
+        call = _patiently(partial(system.inbound_call, phone_call))
+        reason = _patiently(partial(system.ended, call["call_id"]))["outcome"]["reason"]
         if phone["ending"] != "room-deleted" or reason != "agent-ended":
             report.lost.append(f"{call['call_id']}: {phone['ending']}, {reason}")
 
