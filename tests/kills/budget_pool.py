@@ -43,6 +43,8 @@ class Report:
     """That talked."""
     lost: list[str] = field(default_factory=list)
     """How those of them ended that did not end as they should."""
+    turned_away: list[str] = field(default_factory=list)
+    """How those ended that were not answered."""
     dialled: int = 0
     """Requests for outbound calls."""
     unanswered: list[str] = field(default_factory=list)
@@ -56,6 +58,7 @@ def judge(report: Report) -> list[tuple[str, float, float]]:
     return [
         ("ledger: problems", len(report.ledger_problems), 0),
         (f"live calls lost, of {report.calls}", len(report.lost), 0),
+        ("callers who were not answered", len(report.turned_away), 0),
         (f"requests without an answer, of {report.dialled}", len(report.unanswered), 0),
         ("phones that rang twice", report.doubled, 0),
         (f"until a call is admitted, of {report.kills}, longest, s", max(report.back_s, default=0), BACK_WITHIN_S),
@@ -101,6 +104,9 @@ def _talk(system: System, report: Report, over: threading.Event) -> None:
     while not over.is_set():
         phone_call = system.ring()
         phone = system.phone(phone_call, until="ended", timeout_s=150)
+        if phone["answered_s"] is None:
+            report.turned_away.append(str(phone["ending"]))
+            continue
         report.calls += 1
         call = _patiently(partial(system.inbound_call, phone_call))
         reason = _patiently(partial(system.ended, call["call_id"]))["outcome"]["reason"]
