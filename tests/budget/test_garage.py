@@ -41,6 +41,18 @@ class Yard:
         self.garage.tick()
         await self.until(lambda: self.parked == 2)
 
+    async def fill_two_nodes(self) -> None:
+        """Wait for a parked actor on each of two nodes."""
+        self.actors.nodes = cycle(("left", "right"))
+        self.garage.settle_on({"left": 8, "right": 8}, frozenset())
+        await self.fill()
+
+    def lend(self) -> tuple[str, str]:
+        """Give an actor to a call; returns its slot and its node."""
+        loan = self.garage.lend("receptionist")
+        assert loan is not None
+        return loan.slot, self.garage._node_of(loan.slot)
+
     async def pass_time(self, seconds: float) -> None:
         """Let time pass."""
         self.clock.advance(seconds)
@@ -237,17 +249,13 @@ async def test_a_set_up_that_was_not_needed_tells_nothing_of_the_provider(yard: 
 
 async def test_a_call_goes_on_in_an_actor_that_answers(yard: Yard) -> None:
     """A process has ended; whoever is parked beside it may have, too, and is asked."""
-    yard.actors.nodes = cycle(("left", "right"))
-    yard.garage.settle_on({"left": 8, "right": 8}, frozenset())
-    await yard.fill()
-    lost = yard.garage.lend("receptionist")
-    assert lost is not None
-    node = yard.garage._node_of(lost.slot)
+    await yard.fill_two_nodes()
+    lost, node = yard.lend()
     yard.clock.advance(1)  # the session beside it is the freshest, and the first to be taken
     await yard.fill()
     for actor in [one for one in yard.actors.alive.values() if one.node == node]:
         actor.die(gone=False)
-    loan = await yard.garage.relieve(lost.slot, "receptionist", is_silent=False)
+    loan = await yard.garage.relieve(lost, "receptionist", is_silent=False)
     assert loan is not None
     assert loan.warm
     assert yard.garage._node_of(loan.slot) not in {"", node}
@@ -256,15 +264,11 @@ async def test_a_call_goes_on_in_an_actor_that_answers(yard: Yard) -> None:
 
 async def test_a_silent_call_goes_on_on_another_node(yard: Yard) -> None:
     """Where one is parked: nobody has to be asked first whether the node is lost."""
-    yard.actors.nodes = cycle(("left", "right"))
-    yard.garage.settle_on({"left": 8, "right": 8}, frozenset())
-    await yard.fill()
-    lost = yard.garage.lend("receptionist")
-    assert lost is not None
-    node = yard.garage._node_of(lost.slot)
+    await yard.fill_two_nodes()
+    lost, node = yard.lend()
     yard.clock.advance(1)
     await yard.fill()
-    loan = await yard.garage.relieve(lost.slot, "receptionist", is_silent=True)
+    loan = await yard.garage.relieve(lost, "receptionist", is_silent=True)
     assert loan is not None
     assert loan.warm
     assert yard.garage._node_of(loan.slot) not in {"", node}
@@ -275,9 +279,8 @@ async def test_an_actor_beside_a_silent_one_takes_over_if_it_answers(yard: Yard)
     """One process was frozen; nothing is wrong with its node."""
     yard.garage.settle_on({"node": 8, "other": 8}, frozenset({"other"}))
     await yard.fill()
-    lost = yard.garage.lend("receptionist")
-    assert lost is not None
-    loan = await yard.garage.relieve(lost.slot, "receptionist", is_silent=True)
+    lost, _ = yard.lend()
+    loan = await yard.garage.relieve(lost, "receptionist", is_silent=True)
     assert loan is not None
     assert (loan.warm, yard.garage._node_of(loan.slot), yard.pool.leaving) == (True, "node", frozenset({"other"}))
 
@@ -286,12 +289,11 @@ async def test_a_new_process_for_a_lost_call_comes_up_on_another_node(yard: Yard
     """Even on one that should go, and though the cluster does not know yet that a node is lost."""
     yard.garage.settle_on({"node": 8, "other": 8}, frozenset({"other"}))
     await yard.fill()
-    lost = yard.garage.lend("receptionist")
-    assert lost is not None
+    lost, _ = yard.lend()
     for actor in list(yard.actors.alive.values()):
         actor.die(gone=False)
     yard.actors.nodes = cycle(("other",))
-    loan = await yard.garage.relieve(lost.slot, "receptionist", is_silent=True)
+    loan = await yard.garage.relieve(lost, "receptionist", is_silent=True)
     assert loan is not None
     assert loan.start
     await yard.garage.actor(loan.slot)
@@ -300,13 +302,9 @@ async def test_a_new_process_for_a_lost_call_comes_up_on_another_node(yard: Yard
 
 async def test_a_silent_actor_that_was_alone_on_its_node_makes_the_node_suspect(yard: Yard) -> None:
     """Nobody else can tell. A minute later the cluster has given the node up, or it is none that is lost."""
-    yard.actors.nodes = cycle(("left", "right"))
-    yard.garage.settle_on({"left": 8, "right": 8}, frozenset())
-    await yard.fill()
-    lost = yard.garage.lend("receptionist")
-    assert lost is not None
-    node = yard.garage._node_of(lost.slot)
-    loan = await yard.garage.relieve(lost.slot, "receptionist", is_silent=True)
+    await yard.fill_two_nodes()
+    lost, node = yard.lend()
+    loan = await yard.garage.relieve(lost, "receptionist", is_silent=True)
     assert loan is not None
     assert yard.garage._node_of(loan.slot) not in {"", node}
     assert yard.pool.leaving == {node}
@@ -316,15 +314,11 @@ async def test_a_silent_actor_that_was_alone_on_its_node_makes_the_node_suspect(
 
 async def test_what_starts_where_a_node_may_be_lost_is_started_anew(yard: Yard) -> None:
     """Nobody knows where it was to come up."""
-    yard.actors.nodes = cycle(("left", "right"))
-    yard.garage.settle_on({"left": 8, "right": 8}, frozenset())
-    await yard.fill()
-    lost = yard.garage.lend("receptionist")
-    assert lost is not None
+    await yard.fill_two_nodes()
+    lost, node = yard.lend()
     yard.garage.tick()
     (starting,) = [slot.name for slot in yard.pool.slots() if slot.state is SlotState.STARTING]
-    node = yard.garage._node_of(lost.slot)
-    assert await yard.garage.relieve(lost.slot, "receptionist", is_silent=True) is not None
+    assert await yard.garage.relieve(lost, "receptionist", is_silent=True) is not None
     assert starting not in yard.pool
     yard.clock.advance(5)
     await yard.fill()
@@ -335,9 +329,8 @@ async def test_where_there_is_one_node_it_has_to_do(yard: Yard) -> None:
     """A frozen process is no reason to look for a machine that does not exist."""
     await yard.fill()
     yard.garage.settle_on({"node": 8}, frozenset())
-    lost = yard.garage.lend("receptionist")
-    assert lost is not None
-    loan = await yard.garage.relieve(lost.slot, "receptionist", is_silent=True)
+    lost, _ = yard.lend()
+    loan = await yard.garage.relieve(lost, "receptionist", is_silent=True)
     assert loan is not None
     assert loan.warm
     assert yard.garage._node_of("unheard of") == ""
