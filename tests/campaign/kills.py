@@ -38,20 +38,13 @@ from tests.budget.fakes import FakeCallActor
 from tests.budget.house import House, desk_rules
 from tests.campaign import oracle
 from tests.campaign.world import LocalBook, seeded
-from tests.fixtures.campaign import Folder
+from tests.fixtures.campaign import Folder, around_the_clock
 
 T = TypeVar("T")
 CONTACTS, KILLS = 1_000, 20
 CALL_S, BUSY_S = 0.4, 0.05
 CONCURRENCY, CALLS_PER_SECOND = 20, 40.0
-FILE = f"""\
-name: test
-profile: reminder
-contacts: {{file: contacts.csv, number: phone, context: {{name: first, when: when}}}}
-hours: Mo-Su 00:00-24:00
-pacing: {{calls_per_second: {CALLS_PER_SECOND}, concurrency: {CONCURRENCY}}}
-retries: {{most_calls: 3, after: {{busy: [1s, 2s]}}}}
-"""
+FILE = around_the_clock("test", calls_per_second=CALLS_PER_SECOND, concurrency=CONCURRENCY, most_calls=3, busy="1s, 2s")
 SLACK_S = 1.0
 """A driver that was killed may have had one call on its way, and this process has to share its core."""
 
