@@ -10,10 +10,11 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import aiohttp
@@ -48,6 +49,11 @@ class LivekitKeys(NamedTuple):
     api_key: str
     api_secret: str
 
+    @property
+    def environ(self) -> dict[str, str]:
+        """The variables by which every program finds it; a secret on a command line could be read by others."""
+        return {"LIVEKIT_URL": self.url, "LIVEKIT_API_KEY": self.api_key, "LIVEKIT_API_SECRET": self.api_secret}
+
 
 @dataclass(frozen=True, slots=True)
 class LocalStack:
@@ -77,24 +83,21 @@ async def local_stack(
     async with AsyncExitStack() as scope:
         livekit = await scope.enter_async_context(_livekit(webhook_url, host, progress))
         progress("starting the Live endpoint")
-        options = ["--scenario", str(scenario)] if scenario else []
+        options = ["--host", host, "--port", "0", *(["--scenario", str(scenario)] if scenario else [])]
         deaf = ["--no-transcribe"] if scenario and load_scenario(scenario).transcribe == "off" else []
         live = await scope.enter_async_context(
-            _part(folder, "cluster.local.live", "--host", host, "--port", "0", "--state-dir", str(folder), *options)
+            _part(folder, "cluster.local.live", "--state-dir", str(folder), *options)
         )
         progress("starting the carrier")
-        keys = ("--livekit-url", livekit.url, "--api-key", livekit.api_key, "--api-secret", livekit.api_secret)
         carrier = await scope.enter_async_context(
-            _part(folder, "cluster.local.carrier", "--host", host, "--port", "0", *keys, *options, *deaf)
+            _part(folder, "cluster.local.carrier", *options, *deaf, environ=livekit.environ)
         )
         trunk_id = await _provision(carrier["url"], livekit.api_key, livekit.api_secret)
         yield LocalStack(
             carrier_url=carrier["url"],
             meter_url=live["token_url"].removesuffix("/token"),
             environ={
-                "LIVEKIT_URL": livekit.url,
-                "LIVEKIT_API_KEY": livekit.api_key,
-                "LIVEKIT_API_SECRET": livekit.api_secret,
+                **livekit.environ,
                 "RINGMASTER_SIP_URL": carrier["url"],
                 "RINGMASTER_OUTBOUND_TRUNK_ID": trunk_id,
                 "GEMINI_API_KEY": LOCAL_KEY,
@@ -142,7 +145,9 @@ async def _provision(url: str, api_key: str, api_secret: str) -> str:
 
 
 @asynccontextmanager
-async def _part(folder: Path, module: str, *arguments: str) -> AsyncIterator[dict[str, str]]:
+async def _part(
+    folder: Path, module: str, *arguments: str, environ: Mapping[str, str] = MappingProxyType({})
+) -> AsyncIterator[dict[str, str]]:
     """Run one part; its first line of output is JSON and says where it listens."""
     log = (folder / f"{module}.log").open("wb")
     process = await asyncio.create_subprocess_exec(
@@ -152,6 +157,7 @@ async def _part(folder: Path, module: str, *arguments: str) -> AsyncIterator[dic
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=log,
+        env=os.environ | environ,
         preexec_fn=die_with_parent,
     )
     assert process.stdout is not None  # noqa: S101 - it is a pipe

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from asyncio.subprocess import PIPE, create_subprocess_exec
 from typing import Any
@@ -14,8 +15,10 @@ from livekit.api.sip_service import SipService
 from livekit.protocol import sip as pb
 
 from cluster.local.livekit_server import LivekitServer
+from cluster.local.stack import LivekitKeys
 from tests.fixtures.local import TRUNK_NUMBER, AgentIn, Exchange, room_name
 
+CARRIER = (sys.executable, "-m", "cluster.local.carrier")
 PROTOBUF = {"Content-Type": "application/protobuf"}
 
 
@@ -118,8 +121,8 @@ async def test_unknown_calls_and_the_table_of_numbers(exchange: Exchange) -> Non
 
 async def test_runs_as_a_process(livekit: LivekitServer) -> None:
     """The command prints its URL when it is ready, serves the API, and ends on SIGTERM."""
-    keys = ("--livekit-url", livekit.url, "--api-key", livekit.api_key, "--api-secret", livekit.api_secret)
-    process = await create_subprocess_exec(sys.executable, "-m", "cluster.local.carrier", *keys, stdout=PIPE)
+    environ = os.environ | LivekitKeys(livekit.url, livekit.api_key, livekit.api_secret).environ
+    process = await create_subprocess_exec(*CARRIER, env=environ, stdout=PIPE)
     try:
         assert process.stdout is not None
         url = json.loads(await process.stdout.readline())["url"]
@@ -138,6 +141,15 @@ async def test_runs_as_a_process(livekit: LivekitServer) -> None:
     finally:
         process.terminate()
     assert await process.wait() == 0
+
+
+async def test_a_process_without_keys_says_what_is_missing(livekit: LivekitServer) -> None:
+    """Exit 2, and the variables that are to be set."""
+    environ = os.environ | LivekitKeys(livekit.url, livekit.api_key, "").environ
+    process = await create_subprocess_exec(*CARRIER, env=environ, stderr=PIPE)
+    _, said = await process.communicate()
+    assert process.returncode == 2
+    assert b"error: set LIVEKIT_API_SECRET:" in said
 
 
 async def _json(exchange: Exchange, method: str, path: str, body: object = None) -> dict[str, Any]:

@@ -1,10 +1,14 @@
-"""`python -m cluster.local.carrier`: a carrier in a process of its own. Its first line of output is `{"url": …}`."""
+"""`python -m cluster.local.carrier`: a carrier in a process of its own. Its first line of output is `{"url": …}`.
+
+It finds LiveKit as everything else does: by `LIVEKIT_URL`, `LIVEKIT_API_KEY` and `LIVEKIT_API_SECRET`.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -14,23 +18,24 @@ from cluster.local.carrier.quiet import silence_rtc_logs
 from cluster.local.carrier.server import serve
 from cluster.local.scenario import load_scenario
 
+LIVEKIT_VARIABLES = ("LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET")
+
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m cluster.local.carrier", description=__doc__)
-    parser.add_argument("--livekit-url", required=True)
-    parser.add_argument("--api-key", required=True)
-    parser.add_argument("--api-secret", required=True)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--scenario", type=Path, help="scripts of the phones; default: the demo's")
     parser.add_argument("--outbound-script", default="", help="the agent whose caller answers; default: the last one")
     parser.add_argument("--calls-per-second", type=int, help="limit of each outbound trunk; more are refused with 503")
     parser.add_argument("--no-transcribe", action="store_true", help="do not write down what the phones hear")
+    if missing := [name for name in LIVEKIT_VARIABLES if not os.environ.get(name)]:
+        parser.error(f"set {', '.join(missing)}: the phones join the rooms of that LiveKit server")
     return parser.parse_args()
 
 
 async def _run(options: argparse.Namespace) -> None:
-    livekit = Livekit(options.livekit_url, options.api_key, options.api_secret)
+    livekit = Livekit(*(os.environ[name] for name in LIVEKIT_VARIABLES))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
