@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from cluster.call import engine
 from cluster.call.room import RoomLink
 from cluster.call.sentence import unavailable_sentence
 from cluster.call.timers import TAIL_S
@@ -24,6 +25,7 @@ async def farewell(livekit: LivekitSettings, request: CallRequest, sentence: str
     `sentence` is the profile's own file, if it has one. Raises `RoomUnreachable`, and `TimeoutError` where nobody
     listens; the room is left as it is.
     """
+    engine.prepare()
     heard = asyncio.Event()
     link = RoomLink(lambda _event: None, heard.set)
     voice = AgentVoice(heard.set, lambda _pcm, _rate_hz: None)

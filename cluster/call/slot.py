@@ -166,6 +166,7 @@ class CallSlot:
             slot=self._slot,
             node=self._node,
         )
+        engine.prepare()
         await rtc.AudioSource(LINE_HZ, 1).aclose()
 
     async def _serve(self, assignment: Assignment) -> CallRecord:

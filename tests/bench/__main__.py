@@ -19,7 +19,7 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
-from cluster.local.carrier.quiet import silence_rtc_logs
+from cluster.call import engine
 from tests.bench import admission, arrivals, costs, peer, system, talk
 from tests.bench.figures import Samples, show, write
 from tests.bench.system import Side, System
@@ -158,6 +158,6 @@ async def _run(options: argparse.Namespace) -> bool:
 
 
 if __name__ == "__main__":
-    silence_rtc_logs()
+    engine.prepare()
     # With the loop that Ray gives its actors.
     sys.exit(0 if uvloop.run(_run(_options())) else 1)

@@ -12,9 +12,9 @@ import os
 import signal
 from pathlib import Path
 
+from cluster.call import engine
 from cluster.local.carrier.carrier import Carrier
 from cluster.local.carrier.leg import Livekit
-from cluster.local.carrier.quiet import silence_rtc_logs
 from cluster.local.carrier.server import serve
 from cluster.local.scenario import load_scenario
 
@@ -52,5 +52,5 @@ async def _run(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    silence_rtc_logs()
+    engine.prepare()
     asyncio.run(_run(_options()))
