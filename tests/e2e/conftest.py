@@ -7,14 +7,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import IO, Any, Literal, TypeVar
 
 import httpx2
 import pytest
@@ -160,6 +162,12 @@ def _arguments(scenario: Path | None, call_nodes: int) -> list[str]:
     return [*([str(scenario)] if scenario else []), "--call-nodes", str(call_nodes)]
 
 
+def _read_on(pipe: IO[str]) -> None:
+    """What Ray prints there would fill the pipe, and then whoever prints waits for ever."""
+    with pipe:
+        deque(pipe, maxlen=0)
+
+
 @contextmanager
 def running_system(
     scenario: Path | None = None,
@@ -184,6 +192,7 @@ def running_system(
     assert process.stdout is not None
     try:
         ready = json.loads(next(line for line in process.stdout if line.startswith('{"url"')))
+        threading.Thread(target=_read_on, args=(process.stdout,), daemon=True).start()
         headers = {"Authorization": f"Bearer {ready['key']}"}
         options: dict[str, Any] = {"trust_env": False, "timeout": 120}
         with (
@@ -197,4 +206,3 @@ def running_system(
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
-        process.stdout.close()

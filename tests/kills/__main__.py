@@ -133,8 +133,9 @@ def main() -> int:
     if options.fault == "budget-pool":
         with office(options.at_once) as (system, _):
             report = budget_pool.kill_again_and_again(system, options.calls, options.at_once, options.seed)
-        write(options.json, asdict(report))
-        return 0 if show(budget_pool.judge(report)) else 1
+            write(options.json, asdict(report))
+            good = show(budget_pool.judge(report))
+        return 0 if good else 1
     return 0 if show(judge(lose_processes(options), COLD_LIMIT_S if options.cold else LIMIT_S[options.fault])) else 1
 
 
