@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 SAFETY_NET_S: Final = 1.2
 """By then LiveKit has offered the job (0.2 s, under a burst 1 s) and a parked agent is in the room (0.1 s)."""
+LOOKS: Final = 5
+"""After so many without an answer from LiveKit the room is left to the reconciliation, which looks every minute."""
 RULE_ATTRIBUTE: Final = "sip.ruleID"
 
 
@@ -98,5 +100,10 @@ class Webhooks:
             await self._inbound.take(arrival)
 
     async def _unattended(self, room: str) -> bool:
-        kinds = {participant.kind for participant in await self._rooms.present(room) or ()}
-        return "SIP" in kinds and "AGENT" not in kinds
+        """Whether a phone is there alone. A LiveKit that does not answer is asked again."""
+        for _ in range(LOOKS):
+            if (present := await self._rooms.present(room)) is not None:
+                kinds = {participant.kind for participant in present}
+                return "SIP" in kinds and "AGENT" not in kinds
+            await asyncio.sleep(self._safety_net_s)
+        return False

@@ -157,6 +157,19 @@ async def test_a_phone_with_an_agent_and_a_room_without_a_phone_are_left_alone(
     assert (len(desk.pool.asked), desk.rooms.deleted) == (1, [])
 
 
+async def test_a_livekit_that_does_not_answer_is_asked_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy one is no reason to leave a phone alone."""
+    answers = [None, None, [PHONE]]
+
+    async def present(_room: str) -> list[Present] | None:
+        return answers.pop(0)
+
+    monkeypatch.setattr(desk.rooms, "present", present)
+    desk.pool.answers = [Refused(outcome=o.OVER_CAPACITY, detail="Full.")] * 2
+    await desk.receive(an_event())
+    assert (answers, desk.rooms.deleted) == ([], [ROOM])
+
+
 async def test_what_is_on_its_way_ends_with_its_owner(desk: Desk) -> None:
     """Closing leaves no task behind."""
     desk.webhooks._safety_net_s = 3600

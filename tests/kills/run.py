@@ -51,6 +51,8 @@ class Result:
     silence_s: float
     """The longest that the phone heard nobody, its own words included."""
     outcome: str
+    transcript: tuple[str, ...]
+    """Who said what, and when in seconds after the call began."""
 
 
 def holder(call_id: str) -> ActorStatus | None:
@@ -115,4 +117,5 @@ def result(moment: str, killed_at: float, phone: dict[str, Any], call: dict[str,
         orders=orders,
         silence_s=phone["longest_silence_ms"] / 1000,
         outcome=call["outcome"]["reason"],
+        transcript=tuple(f"{line['at_s']:.1f} {line['who']}: {line['text']}" for line in call["transcript"]),
     )
