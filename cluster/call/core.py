@@ -96,8 +96,7 @@ class CallCore:
         self._effects.append(ev.Note(kind, fields))
 
     def _note_latencies(self, measured: list[Measured]) -> None:
-        for name, ms in measured:
-            self._note("latency", name=name, ms=ms)
+        self._effects += [ev.Note("latency", {"name": name, "ms": ms}) for name, ms in measured]
 
     def _move_leg(self, event: LegEvent) -> None:
         self.leg = step(LEG, self.leg, event)
@@ -158,8 +157,10 @@ class CallCore:
                     self._live_is_gone(why, now)
                 case ev.Silence():
                     self.floor.agent_speaking = False
-                case ev.Settled():
-                    self._add_lines(self.turns.close())
+                case ev.Settled() | ev.KeepTape(anew=True):
+                    self.tools.settled()
+            if isinstance(effect, ev.Settled):
+                self._add_lines(self.turns.close())
             if isinstance(effect, ev.SwitchLive):
                 self._serve(effect, now)
 

@@ -90,6 +90,10 @@ class _Run:
     """Calls that the conversation does not know: their answer is told as text."""
     doubtful: set[str] = field(default_factory=set)
     """Calls that it may have lost by a resumption, and has lost if it asks again."""
+    open: bool = True
+    """The caller's question that led to it has no whole answer yet."""
+    asked_again: bool = False
+    """The question is sent to the model once more, on another connection."""
 
     def move(self, event: RunEvent) -> bool:
         """False where it was too late."""
@@ -102,9 +106,13 @@ class _Run:
         return next((call_id for call_id in self.calls if call_id not in self.forgotten), None)
 
     def is_twin(self, key: str, now: float) -> bool:
-        """The same call now is the same wish. An answer that was lost on its way is asked for again, however late."""
+        """The same call now is the same wish.
+
+        An answer that was lost on its way is asked for again, however late; so is one to a question that is sent again.
+        """
         was_lost = bool(self.forgotten or self.doubtful) and not self.delivered
-        is_fresh = self.state is Run.ANSWERED and (was_lost or now - self.answered_at <= SAME_CALL_S)
+        is_same_wish = was_lost or self.asked_again or now - self.answered_at <= SAME_CALL_S
+        is_fresh = self.state is Run.ANSWERED and is_same_wish
         return self.key == key and (self.state is Run.RUNNING or is_fresh)
 
 
@@ -222,11 +230,17 @@ class ToolDesk:
             if run.state is Run.ANSWERED and run.answered_at <= now - DELIVERY_S:
                 run.delivered = True
 
+    def settled(self) -> None:
+        """What the caller asked so far is answered and will not be sent again: the same call is a new wish."""
+        for run in self._runs.values():
+            run.open, run.asked_again = False, False
+
     def reconnected(self, now: float, *, resumed: bool) -> list[ev.Effect]:
         """Another connection serves. What it may not know is offered again: as an answer, or as text if it is fresh."""
         effects: list[ev.Effect] = []
         for run in self._runs.values():
             run.holds = False
+            run.asked_again = run.open
             (run.doubtful if resumed else run.forgotten).update(run.calls)
             if run.state is Run.ANSWERED and not run.delivered and run.calls:
                 run.answered_at = now

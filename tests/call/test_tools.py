@@ -380,8 +380,30 @@ def test_a_resumed_conversation_that_asks_again_has_lost_its_first_call() -> Non
     assert story.call("8", args={"order": 8}, after_s=5) == [answer("8")]
     assert story.call("9", after_s=2) == []
     assert story.finish("1") == [answer("9")]
+
+
+@pytest.mark.parametrize("resumed", [True, False])
+def test_a_question_that_is_sent_again_runs_no_tool_twice(*, resumed: bool) -> None:
+    """Although the conversation knows the result; once the question is answered, the same call is a new wish."""
+    story = Story()
+    story.call("1")
+    story.finish("1")
     story.desk.marked(story.now + t.DELIVERY_S)
-    assert story.call("10", args={"order": 8}, after_s=5) == [ev.RunTool("10", "look_up", {"order": 8})]
+    assert story.reconnect(resumed=resumed) == []
+    assert story.call("2", after_s=5) == [answer("2")]
+    story.desk.settled()
+    assert story.call("3", after_s=5) == [ev.RunTool("3", "look_up", ARGS)]
+
+
+def test_an_answered_question_is_not_sent_again() -> None:
+    """So the connection after it makes no difference to what the caller wants next."""
+    story = Story()
+    story.call("1")
+    story.finish("1")
+    story.desk.marked(story.now + t.DELIVERY_S)
+    story.desk.settled()
+    story.reconnect(resumed=True)
+    assert story.call("2", after_s=5) == [ev.RunTool("2", "look_up", ARGS)]
 
 
 def test_what_was_refused_is_not_told_to_a_fresh_conversation() -> None:
@@ -455,6 +477,11 @@ class AnyTools(RuleBasedStateMachine):
         self.open.clear()
         assert resumed or not again
         self.take(effects)
+
+    @rule()
+    def a_question_is_answered(self) -> None:
+        """What the caller wants next is something new."""
+        self.story.desk.settled()
 
     @rule()
     def a_handle_comes(self) -> None:
