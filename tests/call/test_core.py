@@ -252,6 +252,20 @@ def test_silence_is_not_filled_while_the_agent_is_heard() -> None:
     assert story.pass_time(1.5) == [ev.Prompt(say_filler("Wait."))]
 
 
+def test_a_question_that_two_connections_hear_runs_its_tool_once() -> None:
+    """The second one knows the result and hears the question again; the next question is another one."""
+    story = Story(WITH_TOOLS).talking()
+    story.tell(ev.AgentAudio(500), ev.TurnDone(), ev.PlayoutDrained())
+    story.tell(ev.CallerSpoke(), ev.CallerPaused(0), LOOK_UP, ev.ToolFinished("8", {"cake": "baked"}), after_s=0.5)
+    story.tell(ev.Resumable("handle"), after_s=1.5)
+    story.tell(ev.LiveBroke(1, Fault(Stage.SESSION, 1006)), ev.LiveOpened(2))
+    assert ev.Replay() in story.effects
+    answered = story.tell(replace(LOOK_UP, id="9"), after_s=1.5)
+    assert answered == [ev.AnswerTool("9", "look_up", {"cake": "baked"}, "WHEN_IDLE")]
+    story.tell(ev.AgentAudio(500), ev.TurnDone(), ev.PlayoutDrained())
+    assert ev.RunTool("10", "look_up", {}) in story.tell(replace(LOOK_UP, id="10"), after_s=3)
+
+
 def test_a_call_of_a_tool_that_is_taken_back_is_stopped() -> None:
     """The caller has spoken over the model."""
     story = Story(WITH_TOOLS).talking()
