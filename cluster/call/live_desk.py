@@ -59,6 +59,8 @@ class LiveDesk:
         self._lost_words = False
         """The caller spoke to a process that is gone, and nobody has the sound."""
         self._caller_since: float | None = None
+        self._left_off = False
+        """The agent owed a word when the caller's sound began, or was cut off by it."""
         self._interrupted = False
         self._tools = 0
         self._acted = False
@@ -116,16 +118,22 @@ class LiveDesk:
     def caller_spoke(self, now: float) -> list[ev.Effect]:
         """The caller's voice began. Two questions in one piece would get the answer to one of them."""
         self._caller_since, self._cut = now, False
+        self._left_off = self._stalls.owed
         self._stalls.excuse()
         answered, self._answered = self._answered, False
         return [ev.KeepTape(anew=answered), *self._turn_to(now)]
 
     def caller_paused(self, ended_at: float, now: float, *, agent_is_heard: bool) -> list[ev.Effect]:
-        """The caller's voice ended; over a talking agent, it was a sign of attention and asks for nothing."""
+        """The caller's voice ended; over a talking agent, it was a sign of attention and asks for nothing.
+
+        Nor does a cough, but what it kept the agent from saying is owed still.
+        """
         since, self._caller_since = self._caller_since, None
-        if self._talking and since is not None and ended_at - since >= MIN_SPEECH_S and not agent_is_heard:
-            self._unanswered = True
-            self._owe(ended_at)
+        if self._talking and since is not None and not agent_is_heard:
+            asks = ended_at - since >= MIN_SPEECH_S
+            self._unanswered = self._unanswered or asks
+            if asks or self._left_off:
+                self._owe(ended_at)
         return self._turn_to(now)
 
     def caller_text(self, now: float, *, agent_is_heard: bool) -> None:
@@ -140,12 +148,17 @@ class LiveDesk:
         self.continuity.served()
         if self._stalls.agent_audio(ms, rms):
             return [ev.Silence(), *self._cure(now)]
-        self._answered = True
+        self._answered, self._left_off = True, False
         return self._turn_to(now)
 
     def interrupted(self, now: float) -> list[ev.Effect]:
-        """Barge-in: the end of the turn that follows is no answer to the caller."""
-        self._interrupted, self._reply = True, _Reply.NONE
+        """Barge-in: the end of the turn that follows is no answer to the caller.
+
+        Where nobody speaks (any more) it was a cough, or something that only the model has heard.
+        """
+        self._interrupted, self._reply, self._left_off = True, _Reply.NONE, True
+        if self._talking and self._caller_since is None:
+            self._owe(now)
         return self._turn_to(now)
 
     def turn_done(self, now: float) -> list[ev.Effect]:

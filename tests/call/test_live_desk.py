@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cluster.call import events as ev
 from cluster.call import live_desk as d
 from cluster.call.continuity import ContinuityRules
@@ -237,6 +239,41 @@ def test_a_sign_of_attention_and_a_cough_ask_for_nothing() -> None:
     talk.desk.caller_paused(talk.now + 1.0, talk.now + 1.0, agent_is_heard=True)
     talk.desk.caller_spoke(talk.now)
     talk.desk.caller_paused(talk.now + 0.2, talk.now + 0.2, agent_is_heard=False)
+    assert talk.pass_time(9) == []
+
+
+def cough(talk: Talk) -> None:
+    """A sound of the caller's that is no word."""
+    talk.desk.caller_spoke(talk.now)
+    talk.now += 0.2
+    talk.desk.caller_paused(talk.now, talk.now, agent_is_heard=False)
+
+
+def test_a_cough_does_not_excuse_the_agent_from_an_answer() -> None:
+    """It came while the model thought about the caller's question."""
+    talk = Talk()
+    talk.ask()
+    cough(talk)
+    assert talk.pass_time(2.5) == [ev.Prompt(PROMPTS.answer_now)]
+
+
+@pytest.mark.parametrize("told_late", [False, True])
+def test_an_agent_that_a_cough_cut_off_goes_on(*, told_late: bool) -> None:
+    """The model waits for words that do not come; whether it says so during the cough or after it."""
+    talk = Talk()
+    talk.answer()
+    if told_late:
+        cough(talk)
+        talk.desk.interrupted(talk.now)
+    else:
+        talk.desk.caller_spoke(talk.now)
+        talk.desk.interrupted(talk.now)
+        talk.now += 0.2
+        talk.desk.caller_paused(talk.now, talk.now, agent_is_heard=False)
+    assert talk.end_turn() == []
+    assert talk.pass_time(2.5) == [ev.Prompt(PROMPTS.answer_now)]
+    talk.answer()
+    assert talk.end_turn() == [ev.Settled()]
     assert talk.pass_time(9) == []
 
 
