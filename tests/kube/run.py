@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import secrets
 import socket
@@ -32,6 +33,20 @@ SILENCE_MS: Final = 1_800_000
 """A caller who waits for the agent hangs up after a while; one who pauses does not."""
 TURNS: Final = 3
 """Of the scenario `load`: the agent answers twice, and says goodbye."""
+FOLDER: Final = "/tmp/campaign"
+REFUSALS: Final = {
+    "+12125550486": "caller/busy",
+    "+13125550603": "caller/declined",
+    "+14155550404": "caller/number-not-found",
+}
+CAMPAIGN: Final = """\
+name: kube
+profile: receptionist
+contacts: {file: contacts.csv, number: phone}
+hours: Mo-Su 00:00-24:00
+pacing: {calls_per_second: 1, concurrency: 2}
+retries: {most_calls: 1}
+"""
 PLACES: Final = """
 import json, ray
 from ray.util.state import list_actors
@@ -151,10 +166,16 @@ class Trial:
         self.say("they ended as they would have, and then the pod did")
 
     def takes_a_job(self) -> None:
-        """`ray job submit`, as a campaign is."""
-        said = self.kubernetes.on_head("ray", "job", "submit", "--", "ringmaster", "doctor")
+        """`ray job submit` of a campaign: it dials each of its contacts, and reports what they answered."""
+        for name, text in (("campaign.yaml", CAMPAIGN), ("contacts.csv", "\n".join(("phone", *REFUSALS)))):
+            self.kubernetes.on_head("sh", "-c", f'mkdir -p {FOLDER} && printf %s "$1" > "{FOLDER}/$0"', name, text)
+        job = ("python", "-m", "actors.campaign", "campaign.yaml")
+        said = self.kubernetes.on_head("ray", "job", "submit", "--working-dir", FOLDER, "--", *job)
         assert "succeeded" in said, said
-        self.say("a job ran on the cluster, and its doctor found nothing amiss")
+        report = csv.DictReader(self.kubernetes.on_head("ringmaster", "campaign", "report", "kube").splitlines())
+        outcomes = {row["number"]: row["outcome"] for row in report}
+        assert outcomes == REFUSALS, outcomes
+        self.say(f"a campaign ran as a job, and reported what its {len(outcomes)} contacts answered")
 
     def ring(self, **wish: Any) -> str:
         """A phone calls in; returns the carrier's id of the call."""
