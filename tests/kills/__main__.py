@@ -48,7 +48,7 @@ def judge(results: Sequence[Result], limit_s: float) -> list[tuple[str, float, f
         ("calls that forgot the planted fact", sum(one.leg_up and not one.remembered for one in results), 0.0),
         ("lines that stand twice", sum(len(one.doubled) for one in results), 0.0),
         ("lines lost beside the one under way", sum(max(0, len(one.missing) - 1) for one in results), 0.0),
-        ("orders that became two", sum(one.orders > 1 for one in results), 0.0),
+        ("orders that were written down twice", sum(one.orders > max(1, one.asked) for one in results), 0.0),
         ("until the next process is audible, p95, s", p95(back), limit_s),
         ("longest silence in a call, p95, s", p95([one.silence_s for one in results]), limit_s + 3.5),
     ]

@@ -22,6 +22,7 @@ from tests.kills.moments import MOMENTS
 from tests.kills.order_book import OrderBook
 
 PLANTED: Final = frozenset({"My name is Okonkwo.", "What is my name?"})
+ORDER: Final = "Chocolate please."
 FACT: Final = "Your name"
 """How the answer begins; the caller may speak before its end."""
 
@@ -47,7 +48,9 @@ class Result:
     doubled: tuple[str, ...]
     """What stands in the transcript more than once."""
     orders: int
-    """How many cakes the one order has become."""
+    """How many cakes were written down."""
+    asked: int
+    """How often the model heard that one was ordered: half a word that the kill cut off may sound like it."""
     silence_s: float
     """The longest that the phone heard nobody, its own words included."""
     outcome: str
@@ -115,6 +118,7 @@ def result(moment: str, killed_at: float, phone: dict[str, Any], call: dict[str,
         missing=tuple(line["text"] for line in phone["lines"] if line["who"] == "caller" and line["text"] not in said),
         doubled=tuple({line for line in said if said.count(line) > 1}),
         orders=orders,
+        asked=sum(ORDER.startswith(line.rstrip(".")) for line in said),
         silence_s=phone["longest_silence_ms"] / 1000,
         outcome=call["outcome"]["reason"],
         transcript=tuple(f"{line['at_s']:.1f} {line['who']}: {line['text']}" for line in call["transcript"]),

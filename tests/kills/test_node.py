@@ -13,4 +13,4 @@ def test_a_call_goes_on_on_another_node() -> None:
     with office(1, call_nodes=2) as (system, book):
         result = take_away(system, book, "agent", lose_node, random.Random(1))  # noqa: S311 - the same again
     assert (result.leg_up, result.remembered, result.doubled, result.outcome) == (True, True, (), "agent-ended")
-    assert result.orders <= 1
+    assert result.orders <= max(1, result.asked)
