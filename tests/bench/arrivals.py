@@ -23,6 +23,8 @@ BUSY: Final = "+14155550486"
 PROFILE: Final = {"profile": "reminder", "context": {"name": "Sam", "when": "tomorrow morning at nine"}}
 SHORT_CALL: Final[list[Json]] = [{"pause_ms": 1500}, {"hang_up": True}]
 LONGER_CALL: Final[list[Json]] = [{"pause_ms": 4000}, {"hang_up": True}]
+NOT_CONNECTED: Final = frozenset({"room-unreachable", "line-lost"})
+"""LiveKit did not let the phone in, or lost it again as it joined; nobody could answer it."""
 AGENT: Final = api.ParticipantInfo.Kind.AGENT
 
 
@@ -144,7 +146,7 @@ async def over_capacity(system: System, side: Side, _runs: int) -> Samples:
     logs = await asyncio.gather(*(system.phone(call, timeout_s=ENDED_AFTER_S) for call in calls))
     served = [log for log in logs if log["answered_s"] is not None]
     refused = [log for log in logs if log["answered_s"] is None and log["ending"] == "room-deleted"]
-    kept_out = [log for log in logs if log["answered_s"] is None and log["ending"] == "room-unreachable"]
+    kept_out = [log for log in logs if log["answered_s"] is None and log["ending"] in NOT_CONNECTED]
     last = max(log["started_at"] + (log["answered_s"] or log["ended_s"] or ENDED_AFTER_S) for log in logs)
     return {
         "over_silence": [OVER_CAPACITY - len(served) - len(refused) - len(kept_out)],

@@ -77,7 +77,7 @@ FIGURES: Final = (
     Figure("over_silence", "50 callers at once over capacity: left in silence", "", sum, 0),
     Figure("over_served", "… served", "", sum),
     Figure("over_refused", "… refused", "", sum),
-    Figure("over_kept_out", "… not let in by LiveKit, which had no time for them", "", sum),
+    Figure("over_kept_out", "… not let in by LiveKit, or lost as they joined", "", sum),
     Figure("over_end_ms", "… until the last one was answered or refused", "ms", max),
     Figure("beat_ms", "20 ms beat beside two busy processes: lateness, p99", "ms", P99, 15),
     Figure("niceness", "niceness of call processes", "", max, 0),
