@@ -17,6 +17,7 @@ from cluster.messages import Line
 PROMPTS = Prompts(greeting="Greet the caller.", variables={"name": "Ana"})
 ABORTED = Fault(Stage.SESSION, 1006)
 REFUSED = Fault(Stage.SETUP, 1008, "Requested entity was not found.", with_handle=True)
+COUGH_S = 0.2
 QUESTION = Line(who="caller", text="When do you open?", at_s=1.0)
 
 
@@ -43,6 +44,14 @@ class Talk:
         if transcribed:
             self.turns.caller_text(text, self.now)
         return plain(effects + self.desk.caller_paused(self.now, self.now, agent_is_heard=False))
+
+    def sound(self, seconds: float, *, cuts: bool = False) -> None:
+        """A sound of the caller's; `cuts`: the model says meanwhile that it was interrupted."""
+        self.desk.caller_spoke(self.now)
+        if cuts:
+            self.desk.interrupted(self.now)
+        self.now += seconds
+        self.desk.caller_paused(self.now, self.now, agent_is_heard=False)
 
     def pass_time(self, seconds: float) -> list[ev.Effect]:
         """Time passes, with every timer."""
@@ -242,18 +251,11 @@ def test_a_sign_of_attention_and_a_cough_ask_for_nothing() -> None:
     assert talk.pass_time(9) == []
 
 
-def cough(talk: Talk) -> None:
-    """A sound of the caller's that is no word."""
-    talk.desk.caller_spoke(talk.now)
-    talk.now += 0.2
-    talk.desk.caller_paused(talk.now, talk.now, agent_is_heard=False)
-
-
 def test_a_cough_does_not_excuse_the_agent_from_an_answer() -> None:
     """It came while the model thought about the caller's question."""
     talk = Talk()
     talk.ask()
-    cough(talk)
+    talk.sound(COUGH_S)
     assert talk.pass_time(2.5) == [ev.Prompt(PROMPTS.answer_now)]
 
 
@@ -262,14 +264,9 @@ def test_an_agent_that_a_cough_cut_off_goes_on(*, told_late: bool) -> None:
     """The model waits for words that do not come; whether it says so during the cough or after it."""
     talk = Talk()
     talk.answer()
+    talk.sound(COUGH_S, cuts=not told_late)
     if told_late:
-        cough(talk)
         talk.desk.interrupted(talk.now)
-    else:
-        talk.desk.caller_spoke(talk.now)
-        talk.desk.interrupted(talk.now)
-        talk.now += 0.2
-        talk.desk.caller_paused(talk.now, talk.now, agent_is_heard=False)
     assert talk.end_turn() == []
     assert talk.pass_time(2.5) == [ev.Prompt(PROMPTS.answer_now)]
     talk.answer()
@@ -288,10 +285,7 @@ def test_the_end_of_an_interrupted_turn_is_no_answer() -> None:
     """The caller spoke over the agent, and is owed one still."""
     talk = Talk()
     talk.answer()
-    talk.desk.caller_spoke(talk.now)
-    talk.desk.interrupted(talk.now)
-    talk.now += 1.0
-    talk.desk.caller_paused(talk.now, talk.now, agent_is_heard=False)
+    talk.sound(1.0, cuts=True)
     assert talk.end_turn() == []
     assert talk.pass_time(2.5) == [ev.Prompt(PROMPTS.answer_now)]
 

@@ -380,6 +380,9 @@ def test_a_resumed_conversation_that_asks_again_has_lost_its_first_call() -> Non
     assert story.call("8", args={"order": 8}, after_s=5) == [answer("8")]
     assert story.call("9", after_s=2) == []
     assert story.finish("1") == [answer("9")]
+    story.desk.marked(story.now + t.DELIVERY_S)
+    story.desk.settled()
+    assert story.call("10", args={"order": 8}, after_s=5) == [ev.RunTool("10", "look_up", {"order": 8})]
 
 
 @pytest.mark.parametrize("resumed", [True, False])
