@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,14 +69,23 @@ def broken(seen: Iterable[Seen], rules: Rules, slack_s: float = 1e-6) -> list[st
             wrong.append(f"a call at {local:%a %H:%M} in {zone}")
     for attempts in by_number.values():
         wrong += _broken_retries(attempts, rules, slack_s)
+    return wrong + _broken_pace(calls, rules, slack_s)
+
+
+def _broken_pace(calls: Sequence[Seen], rules: Rules, slack_s: float) -> list[str]:
+    wrong = []
     edges = sorted([(call.at, 1) for call in calls] + [(call.ended_at, -1) for call in calls])
     at_once = 0
     for at, change in edges:
         at_once += change
         if at_once > rules.concurrency:
             wrong.append(f"{at_once} calls at once at {at}")
-    gaps = pairwise(calls)
-    wrong += [f"calls {b.at - a.at:.3f} s apart" for a, b in gaps if b.at - a.at < 1 / rules.calls_per_second - slack_s]
+    ahead_s = -math.inf
+    for nth, call in enumerate(calls):
+        late_s = call.at - nth / rules.calls_per_second
+        if late_s < ahead_s - slack_s:
+            wrong.append(f"calls came {ahead_s - late_s:.3f} s faster than {rules.calls_per_second} a second")
+        ahead_s = max(ahead_s, late_s)
     return wrong
 
 
