@@ -32,6 +32,12 @@ class BudgetPool:
         self._opened: tuple[Desk, KeyRing] | None = None
         self._close = AsyncExitStack()
 
+    async def fingerprint(self) -> str:
+        """Of the settings that it was made with."""
+        from cluster.fingerprint import fingerprint
+
+        return fingerprint(self._settings)
+
     async def admit(self, request: CallRequest) -> Admission:
         """Decide on a request; the same one again gets the same admission."""
         return await (await self._desk()).admit(request)

@@ -8,40 +8,37 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from actors import names
+from actors import control_plane, names
 from cluster.call.watchdog import watch_for_ever
+from cluster.dispatch.ports import ControlPlaneDown
 from cluster.outcome import Outcome
 
 if TYPE_CHECKING:
     from cluster.messages import ActorStatus, Assignment, CallEvent, CallRecord, Prepared, Renewal, Verdict
     from cluster.settings import Settings
 
-ANSWER_WITHIN_S = 5.0
-"""A control actor that restarts is back within seconds; a call does not wait longer for it, and goes on without."""
-
 
 class RayUpstream:
-    """Reports to `BudgetPool` and `Records`. Their handles are resolved once, since look-ups need the head node."""
+    """Reports to `BudgetPool` and `Records`, and goes on without where they don't answer."""
 
     def __init__(self) -> None:
-        self._budget_pool = names.budget_pool()
-        self._records = names.records()
+        self._budget_pool, self._records = control_plane.pool(), control_plane.history()
+        for remote in (self._budget_pool, self._records):
+            remote.look_up()  # while the head node is there, which is not sure in a call
 
     async def renew(self, renewal: Renewal) -> Verdict | None:
         """Renew the lease; None where nobody answered in time."""
         try:
-            async with asyncio.timeout(ANSWER_WITHIN_S):
-                verdict: Verdict = await self._budget_pool.renew.remote(renewal)
-                return verdict
-        except (TimeoutError, *names.UNREACHABLE):
+            verdict: Verdict = await self._budget_pool.renew(renewal)
+        except ControlPlaneDown:
             return None
+        return verdict
 
     async def report(self, events: list[CallEvent]) -> bool:
         """Hand over events; False where nobody took them."""
         try:
-            async with asyncio.timeout(ANSWER_WITHIN_S):
-                await self._records.append.remote(events)
-        except (TimeoutError, *names.UNREACHABLE):
+            await self._records.append(events)
+        except ControlPlaneDown:
             return False
         return True
 

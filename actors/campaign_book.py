@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cluster.campaign.store import Begun, CampaignStore, Entry, Move
+from cluster.fingerprint import fingerprint
 from cluster.storage import open_engine, upgrade
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ class CampaignBook:
         self._settings = settings
         self._opening = asyncio.Lock()
         self._opened: CampaignStore | None = None
+
+    async def fingerprint(self) -> str:
+        """Of the settings that it was made with."""
+        return fingerprint(self._settings)
 
     async def open(self, name: str, tenant: str, driver: str, now: float) -> str:
         """Take a campaign over, or begin it."""

@@ -26,6 +26,10 @@ class Remote:
         self._find = find
         self._handle: Any = None
 
+    def look_up(self) -> None:
+        """Find the actor now, and not with the first message; blocks. Raises `ValueError` if there is none."""
+        self._handle = self._find()
+
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         """The method `name` of the actor."""
         return partial(self._ask, name)

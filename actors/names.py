@@ -41,6 +41,9 @@ OFF_CALL_NODES = {ROLE_LABEL: f"!{CALLS_ROLE}"}
 NODE_ID_LABEL = "ray.io/node-id"
 """Which Ray gives to every node."""
 
+SAYS_WITHIN_S = 30.0
+"""One that was just restarted takes 3 to 4 s to answer, and longer where its node comes up, too."""
+
 UNREACHABLE = (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError, ray.exceptions.RaySystemError)
 """What a call to an actor raises when the actor, not the method, is at fault."""
 
@@ -181,6 +184,13 @@ def kill(handle: Any) -> None:
 
 
 def _control(cls: type, name: str, settings: Settings) -> None:
+    """Have that actor running with these settings. One with others is replaced, which it may be at any moment."""
+    from cluster.fingerprint import fingerprint
+
+    with suppress(ValueError, *UNREACHABLE):  # there is none, or it can't say
+        running: Any = ray.get_actor(name, namespace=NAMESPACE)
+        if ray.get(running.fingerprint.remote(), timeout=SAYS_WITHIN_S) != fingerprint(settings):
+            kill(running)
     ray.remote(cls).options(
         name=name,
         namespace=NAMESPACE,

@@ -10,6 +10,7 @@ import ray.exceptions
 
 from actors import names, nodes
 from cluster.budget.ports import ActorLost, CallActorPort, NodesUnknown
+from cluster.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from cluster.budget.fleet import Fleet
@@ -25,6 +26,7 @@ class RayCallActors:
     """Where call actors come from and go to. Ray's own calls block, so each has a thread."""
 
     def __init__(self, settings: Settings) -> None:
+        self.fingerprint = fingerprint(settings)
         self._settings = settings
 
     async def create(self, slot: str, avoid: frozenset[str]) -> CallActorPort:

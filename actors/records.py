@@ -23,6 +23,12 @@ class Records:
         self._opening = asyncio.Lock()
         self._opened: History | None = None
 
+    async def fingerprint(self) -> str:
+        """Of the settings that it was made with."""
+        from cluster.fingerprint import fingerprint
+
+        return fingerprint(self._settings)
+
     async def begin(self, request: CallRequest, started_at: float) -> None:
         """A call was admitted at `started_at`, UTC seconds."""
         await (await self._history()).begin(request, started_at)

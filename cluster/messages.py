@@ -383,6 +383,8 @@ class ActorStatus:
     """PSS of the process, in MB (10^6 bytes)."""
     node: str
     pid: int
+    fingerprint: str
+    """Of the settings that it was made with."""
     call_id: str = ""
     lease_id: str = ""
     fencing_token: int = 0

@@ -303,6 +303,7 @@ class Garage:
                 profile=status.profile,
                 session_at=now - status.parked_s,
                 calls=status.calls_served,
+                is_outdated=status.fingerprint != self._source.fingerprint,
             )
         self._actors[name] = actor
         self._pool.adopt(slot)

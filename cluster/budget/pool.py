@@ -332,7 +332,8 @@ class Pool:
         rules = self.rules
         grown_mb = 0.0 if slot.first_mb is None else slot.memory_mb - slot.first_mb
         return (
-            slot.calls >= rules.actor_max_calls
+            slot.is_outdated
+            or slot.calls >= rules.actor_max_calls
             or now - slot.born_at >= rules.actor_max_age_s
             or grown_mb > rules.actor_max_growth_mb
         )

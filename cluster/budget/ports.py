@@ -45,6 +45,10 @@ class CallActorPort(Protocol):
 class CallActors(Protocol):
     """Where call actors come from and go to."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the settings that new ones are made with."""
+
     async def create(self, slot: str, avoid: frozenset[str]) -> CallActorPort:
         """Begin to start a call actor of that name on none of the nodes `avoid`.
 

@@ -77,6 +77,8 @@ class Slot:
     memory_mb: float = 0.0
     started_in_s: float = 0.0
     """What its process took to start, until its first session is set up."""
+    is_outdated: bool = False
+    """It was made with other settings than those that hold."""
     node: str = ""
     """That it runs on; empty until its process is up, or where that is not known."""
 

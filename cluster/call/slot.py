@@ -25,6 +25,7 @@ from cluster.call.live_link import Opener
 from cluster.call.memory import give_back, memory_mb
 from cluster.call.voice import LINE_HZ
 from cluster.dispatch.rooms import open_rooms
+from cluster.fingerprint import fingerprint
 from cluster.logs import call_scope
 from cluster.messages import ActorStatus, Assignment, CallRecord, Prepared
 from cluster.models import load_models
@@ -56,6 +57,7 @@ class CallSlot:
         self._slot = slot
         self._node = node
         self._settings = settings
+        self._fingerprint = fingerprint(settings)
         self._upstream = upstream
         self._models = load_models()
         self._profiles = load_profiles(settings.profiles_dir, self._models)
@@ -129,6 +131,7 @@ class CallSlot:
             memory_mb=memory_mb(),
             node=self._node,
             pid=os.getpid(),
+            fingerprint=self._fingerprint,
             call_id=held.request.call_id if held else "",
             lease_id=held.lease_id if held else "",
             fencing_token=held.fencing_token if held else 0,

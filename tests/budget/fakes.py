@@ -113,6 +113,7 @@ class FakeCallActor:
         self.state = "cold"
         self.memory_mb = 100.0
         self.node = next(fleet.nodes)
+        self.fingerprint = fleet.fingerprint
         self.mute_status = False
         self.hangups: list[str] = []
         self.released = False
@@ -190,6 +191,7 @@ class FakeCallActor:
             memory_mb=self.memory_mb,
             node=self.node,
             pid=1,
+            fingerprint=self.fingerprint,
             call_id=held.request.call_id if held else "",
             lease_id=held.lease_id if held else "",
             fencing_token=held.fencing_token if held else 0,
@@ -214,6 +216,7 @@ class FakeCallActors:
     alive: dict[str, FakeCallActor] = field(default_factory=dict)
     killed: list[str] = field(default_factory=list)
     prepared: list[tuple[str, str]] = field(default_factory=list)
+    fingerprint: str = "settings"
     endpoint_down: bool = False
     nodes: Iterator[str] = field(default_factory=lambda: repeat("node"))
     """Where new actors run, one after the other."""

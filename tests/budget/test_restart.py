@@ -158,3 +158,19 @@ async def test_a_key_is_free_again_after_a_day(house: House) -> None:
     await house.desk.close()
     await house.open(parked=None)
     assert await house.desk.admit(call_request(1)) == again
+
+
+async def test_after_a_restart_with_other_settings_no_actor_of_the_old_ones_stays(house: House) -> None:
+    """Those that wait are replaced; who serves a call is, once that is over."""
+    await house.desk.admit(call_request(1))
+    busy = await house.serving()
+    await until(lambda: house.desk.statistics()["parked"] == 2)
+    await house.desk.close()
+    old = set(house.actors.alive)
+    house.actors.fingerprint = "others"
+    await house.open()
+    await until(lambda: set(house.actors.alive) & old == {busy.slot})
+    assert await house.renew(busy, 4_000) is Verdict.CONTINUE
+    busy.end(cost_usd_micros=5_000)
+    await until(lambda: not set(house.actors.alive) & old)
+    assert house.history.finished["call-1"].cost_usd_micros == 5_000

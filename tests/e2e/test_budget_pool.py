@@ -17,6 +17,7 @@ from sqlalchemy import make_url
 from actors import names
 from cluster.budget.audit import audit
 from cluster.budget.prices import load_prices
+from cluster.fingerprint import fingerprint
 from cluster.storage import open_engine
 from tests.e2e.conftest import System, budget_pool_process, until
 
@@ -104,6 +105,28 @@ def test_live_calls_go_on_and_new_ones_are_admitted(system: System) -> None:
     assert system.api.post(f"/v1/calls/{call_id}/hangup").status_code == ADMITTED
     assert system.ended(call_id)["outcome"]["reason"] == "hung-up-by-api"
     assert system.phone(phone_call)["ending"] == "room-deleted"
+
+
+def test_changed_settings_reach_it_and_every_actor_and_cut_no_call(system: System) -> None:
+    """As a deployment with another key or limit does: the call goes on with the old ones to its end."""
+    system.until_warm()
+    phone_call = system.ring(steps=LONG)
+    system.phone(phone_call, until="answered")
+    call_id = system.inbound_call(phone_call)["call_id"]
+    settings = system.settings().model_copy(update={"log_level": "error"})
+    names.ensure_control_plane(settings)
+    for actor in (names.budget_pool(), names.records()):
+        assert ray.get(actor.fingerprint.remote()) == fingerprint(settings)
+    assert until(lambda: system.statistics().get("free") == 3)
+    assert system.api.post(f"/v1/calls/{call_id}/hangup").status_code == ADMITTED
+    assert system.ended(call_id)["outcome"]["reason"] == "hung-up-by-api"
+    assert system.phone(phone_call)["ending"] == "room-deleted"
+
+    def found() -> set[str]:
+        return {ray.get(handle.status.remote()).fingerprint for handle in names.find_call_actors().values()}
+
+    until(lambda: found() == {fingerprint(settings)})
+    system.until_warm()
 
 
 def test_before_the_reservation_is_committed(system: System) -> None:
