@@ -52,5 +52,6 @@ async def _run(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    options = _options()  # before the engine starts: a process that ends right after its start may crash
     engine.prepare()
-    asyncio.run(_run(_options()))
+    asyncio.run(_run(options))
