@@ -37,16 +37,20 @@ class Remote:
     async def _ask(self, name: str, *arguments: Any) -> Any:
         try:
             async with asyncio.timeout(LONGER_S.get(name, WITHIN_S)):
-                if self._handle is None:
-                    # Kept from then on: while Ray's head is away, a look-up hangs and a handle does not.
-                    self._handle = await asyncio.to_thread(self._find)
-                return await getattr(self._handle, name).remote(*arguments)
-        except ray.exceptions.ActorDiedError:
-            # It is gone for good, and its name may be another's by now.
-            self._handle = None
-            raise ControlPlaneDown from None
+                try:
+                    return await self._send(name, *arguments)
+                except ray.exceptions.ActorDiedError:
+                    # It is gone for good, and its name may be another's by now.
+                    self._handle = None
+                    return await self._send(name, *arguments)
         except (*names.UNREACHABLE, TimeoutError, ValueError):
             raise ControlPlaneDown from None
+
+    async def _send(self, name: str, *arguments: Any) -> Any:
+        if self._handle is None:
+            # Kept from then on: while Ray's head is away, a look-up hangs and a handle does not.
+            self._handle = await asyncio.to_thread(self._find)
+        return await getattr(self._handle, name).remote(*arguments)
 
 
 def pool() -> Any:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from cluster.messages import CallRequest
     from cluster.settings import Settings
 
+log = logging.getLogger(__name__)
+
 NAMESPACE = "ringmaster"
 BUDGET_POOL = "budget-pool"
 RECORDS = "records"
@@ -190,6 +192,7 @@ def _control(cls: type, name: str, settings: Settings) -> None:
     with suppress(ValueError, *UNREACHABLE):  # there is none, or it can't say
         running: Any = ray.get_actor(name, namespace=NAMESPACE)
         if ray.get(running.fingerprint.remote(), timeout=SAYS_WITHIN_S) != fingerprint(settings):
+            log.warning("%s was made with other settings, and is replaced", name)
             kill(running)
     ray.remote(cls).options(
         name=name,

@@ -17,7 +17,10 @@ def test_it_is_the_same_in_another_process() -> None:
     assert fingerprint(settings) == fingerprint(load_settings(ENVIRON)) == fingerprint(handed_over)
 
 
-def test_every_setting_counts() -> None:
-    """A secret, a number, a folder."""
+def test_every_setting_counts_that_an_actor_works_by() -> None:
+    """A secret, a number, a folder; not how a process got into the cluster."""
+    assert fingerprint(load_settings(ENVIRON | {"RINGMASTER_RAY_ADDRESS": "auto"})) == fingerprint(
+        load_settings(ENVIRON)
+    )
     changes = ({"LIVEKIT_API_SECRET": "t"}, {"RINGMASTER_MAX_CALLS": "3"}, {"RINGMASTER_STATE_DIR": "/elsewhere"})
     assert len({fingerprint(load_settings(ENVIRON | change)) for change in ({}, *changes)}) == 4

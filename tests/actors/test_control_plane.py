@@ -78,11 +78,23 @@ async def test_an_actor_that_is_not_there_yet() -> None:
 
 
 async def test_an_actor_that_was_replaced() -> None:
-    """Its name leads to the new one."""
+    """Its name leads to the new one, and who asks does not notice; at once, or if there is none yet, later."""
     handles = [Handle(admit=ActorDiedError()), Handle(admit="yes")]
+    remote = c.Remote(lambda: handles.pop(0))
+    assert await remote.admit() == ("yes", ())
+    handles = [Handle(admit=ActorDiedError()), Handle(admit=ActorDiedError()), Handle(admit="yes")]
     remote = c.Remote(lambda: handles.pop(0))
     with pytest.raises(ControlPlaneDown):
         await remote.admit()
+    assert await remote.admit() == ("yes", ())
+
+
+async def test_an_actor_that_is_looked_up_ahead() -> None:
+    """Its handle is there with the first message."""
+    handles = [Handle(admit="yes")]
+    remote = c.Remote(lambda: handles.pop(0))
+    remote.look_up()
+    assert handles == []
     assert await remote.admit() == ("yes", ())
 
 

@@ -47,6 +47,8 @@ class System:
     carrier: httpx2.Client
     meter: httpx2.Client
     ready: dict[str, Any]
+    given: Mapping[str, str]
+    """Its settings beyond those that lead it to its parts."""
     parked: int = 3
     """So many actors wait for a call where none is live."""
     free: int = 4
@@ -54,10 +56,10 @@ class System:
     numbers: Iterator[int] = field(default_factory=lambda: count(3_000))
     """The last digits of the next phone: each call of a test is from one of its own."""
 
-    def settings(self) -> Settings:
-        """The system's own."""
+    def settings(self, **changes: str) -> Settings:
+        """The system's own, with those variables changed."""
         where = {"RINGMASTER_STATE_DIR": self.ready["state_dir"], "RINGMASTER_RAY_ADDRESS": self.ready["ray"]}
-        return load_settings(self.ready["environ"] | where)
+        return load_settings({**self.ready["environ"], **self.given, **where, **changes})
 
     def ring(self, script: str = "receptionist", **wish: Any) -> str:
         """A phone calls in; returns the carrier's id of the call."""
@@ -180,10 +182,11 @@ def running_system(
     environ = {
         k: v for k, v in os.environ.items() if not k.startswith(("RINGMASTER_", "LIVEKIT_", "GOOGLE_", "GEMINI_"))
     }
+    given = {**SETTINGS, **settings}
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.e2e.system_process", *_arguments(scenario, call_nodes)],
         stdout=subprocess.PIPE,
-        env={**environ, **SETTINGS, **settings},
+        env={**environ, **given},
         text=True,
         start_new_session=True,
         preexec_fn=die_with_parent,  # noqa: PLW1509 - it is one system call
@@ -200,7 +203,7 @@ def running_system(
             httpx2.Client(base_url=ready["carrier"], **options) as carrier,
             httpx2.Client(base_url=ready["meter"], **options) as meter,
         ):
-            found = System(api, carrier, meter, ready, parked, free)
+            found = System(api, carrier, meter, ready, given, parked, free)
             found.until_warm()
             yield found
     finally:

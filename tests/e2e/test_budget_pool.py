@@ -113,7 +113,7 @@ def test_changed_settings_reach_it_and_every_actor_and_cut_no_call(system: Syste
     phone_call = system.ring(steps=LONG)
     system.phone(phone_call, until="answered")
     call_id = system.inbound_call(phone_call)["call_id"]
-    settings = system.settings().model_copy(update={"log_level": "error"})
+    settings = system.settings(RINGMASTER_LOG_LEVEL="error")
     names.ensure_control_plane(settings)
     for actor in (names.budget_pool(), names.records()):
         assert ray.get(actor.fingerprint.remote()) == fingerprint(settings)
