@@ -24,6 +24,8 @@ from tests.e2e.conftest import System, budget_pool_process, until
 pytestmark = pytest.mark.usefixtures("cluster")
 
 LONG = [{"wait": "turn_end"}, {"pause_ms": 60_000}]
+HANGS_UP = ("+14155550202", "+14155560202")
+"""Phones that are answered, and a second later put down."""
 ADMITTED = 202
 
 
@@ -134,20 +136,20 @@ def test_before_the_reservation_is_committed(system: System) -> None:
     system.until_warm()
     with ThreadPoolExecutor() as client:
         with nothing_is_committed(system):
-            placed = client.submit(place, system, "+14155550111", "before-commit")
+            placed = client.submit(place, system, HANGS_UP[0], "before-commit")
             until(lambda: free() == 3)
             kill_budget_pool()
         call_id = placed.result()
-    check(system, call_id, "+14155550111")
+    check(system, call_id, HANGS_UP[0])
 
 
 def test_between_the_commit_and_the_start(system: System) -> None:
     """The request is known: its call is begun by whoever comes next, and who asks again is told of that one."""
     system.until_warm()
     with ThreadPoolExecutor() as client, no_call_starts():
-        placed = client.submit(place, system, "+14155550112", "after-commit")
+        placed = client.submit(place, system, HANGS_UP[1], "after-commit")
         until(lambda: has_lease(system, "after-commit"))
         kill_budget_pool()
     call_id = placed.result()
-    assert place(system, "+14155550112", "after-commit") == call_id
-    check(system, call_id, "+14155550112")
+    assert place(system, HANGS_UP[1], "after-commit") == call_id
+    check(system, call_id, HANGS_UP[1])

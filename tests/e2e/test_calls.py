@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
 
+import httpx2
 import pytest
 
 from cluster.local.recognizer import words_of
 from tests.e2e.conftest import System
 
 ENDED = "ended"
+CALLED = "+14155550102"
 AGREED = 0.9
 """Of all words; a barge-in cuts one reply, and there the phone and the agent may differ by a word or two."""
 
@@ -28,12 +32,50 @@ def agreement(phone: dict[str, Any], call: dict[str, Any]) -> float:
     return SequenceMatcher(None, heard, spoken, autojunk=False).ratio()
 
 
-def test_an_inbound_call_from_ringing_to_its_record(system: System) -> None:
-    """The phone understood what the agent says that it said, and the agent what the phone said."""
+@dataclass(frozen=True)
+class Held:
+    """An inbound and an outbound call, held at the same time."""
+
+    phone: dict[str, Any]
+    inbound: dict[str, Any]
+    placed: list[httpx2.Response]
+    """The outbound call; the same under the same key; another one under the same key."""
+    outbound: dict[str, Any]
+    events: list[tuple[int, str]]
+    """Of the outbound call: number and kind."""
+
+
+@pytest.fixture(scope="module")
+def held(system: System) -> Held:
+    """The two conversations of the demo, to their ends."""
     system.until_warm()
     phone_call = system.ring()
-    phone = system.phone(phone_call)
-    call = system.ended(system.inbound_call(phone_call)["call_id"])
+    placed = [system.dial(to, key="once") for to in (CALLED, CALLED, "+14155550103")]
+    call_id = placed[0].json()["call_id"]
+    events = list(events_of(system, call_id))
+    return Held(
+        phone=system.phone(phone_call),
+        inbound=system.ended(system.inbound_call(phone_call)["call_id"]),
+        placed=placed,
+        outbound=system.ended(call_id),
+        events=events,
+    )
+
+
+def events_of(system: System, call_id: str) -> Iterator[tuple[int, str]]:
+    """What the stream of events tells, to its end."""
+    number = 0
+    with system.api.stream("GET", f"/v1/calls/{call_id}/events") as stream:
+        for line in stream.iter_lines():
+            if line.startswith("id:"):
+                number = int(line.removeprefix("id:"))
+            if line.startswith("data:"):
+                yield number, json.loads(line.removeprefix("data:"))["kind"]
+
+
+def test_an_inbound_call_from_ringing_to_its_record(held: Held) -> None:
+    """The phone understood what the agent says that it said, and the agent what the phone said."""
+    phone, call = held.phone, held.inbound
     assert (phone["sip_status"], phone["ending"]) == (200, "room-deleted")
     assert call["outcome"] == {"result": "success", "reason": "agent-ended", "detail": ""}
     assert said(call, "caller") == [line["text"] for line in phone["lines"] if line["who"] == "caller"]
@@ -50,20 +92,25 @@ def test_an_inbound_call_from_ringing_to_its_record(system: System) -> None:
     assert any(not line["heard"] for line in call["transcript"])
 
 
-def test_an_outbound_call_and_its_idempotency_key(system: System) -> None:
+def test_an_outbound_call_and_its_idempotency_key(system: System, held: Held) -> None:
     """The same key is the same call: one phone rings, once, and both answers are the same."""
-    system.until_warm()
-    first = system.dial("+14155550102", key="once")
+    first, again, other = held.placed
     assert first.status_code == 202, first.text
-    again = system.dial("+14155550102", key="once")
     assert (again.status_code, again.json()["call_id"]) == (202, first.json()["call_id"])
-    other = system.dial("+14155550103", key="once")
     assert other.status_code == 422
-    call = system.ended(first.json()["call_id"])
+    call = held.outbound
     assert call["outcome"]["result"] == "success"
     assert len(said(call, "agent")) == 4
-    (phone,) = system.carrier_calls("+14155550102")
+    (phone,) = system.carrier_calls(CALLED)
     assert agreement(phone, call) >= AGREED
+
+
+def test_the_events_of_a_call_as_they_happen(held: Held) -> None:
+    """Server-sent events from ringing to the end, each with its number, and the stream ends with the call."""
+    numbers, kinds = zip(*held.events, strict=True)
+    assert kinds[-1] == ENDED
+    assert {"leg", "live", "phase", "line", "latency", "tool"} <= set(kinds)
+    assert list(numbers) == sorted(set(numbers))
 
 
 @pytest.mark.parametrize(
@@ -104,24 +151,6 @@ def test_a_caller_who_hangs_up(system: System) -> None:
     system.phone(phone_call)
     call = system.ended(system.inbound_call(phone_call)["call_id"])
     assert call["outcome"]["reason"] == "caller-hung-up"
-
-
-def test_the_events_of_a_call_as_they_happen(system: System) -> None:
-    """Server-sent events from ringing to the end, each with its number, and the stream ends with the call."""
-    system.until_warm()
-    call_id = system.dial("+14155550104").json()["call_id"]
-    kinds: list[str] = []
-    numbers: list[int] = []
-    with system.api.stream("GET", f"/v1/calls/{call_id}/events") as stream:
-        for line in stream.iter_lines():
-            if line.startswith("id:"):
-                numbers.append(int(line.removeprefix("id:")))
-            if line.startswith("data:"):
-                event = json.loads(line.removeprefix("data:"))
-                kinds.append(event["kind"])
-    assert kinds[-1] == ENDED
-    assert {"leg", "live", "phase", "line", "latency", "tool"} <= set(kinds)
-    assert numbers == sorted(set(numbers))
 
 
 def test_a_burst_over_capacity_ends_in_calls_and_clear_refusals(system: System) -> None:
