@@ -17,6 +17,7 @@ from pathlib import Path
 from cluster import __version__
 from cluster.local.scenario import SHIPPED
 from cluster.local.stack import local_stack
+from tests.fixtures.databases import running_postgres
 from tests.kube.cluster import Kubernetes
 from tests.kube.lab import running_lab
 from tests.kube.run import Trial, running_redis
@@ -32,8 +33,9 @@ async def main() -> int:
     with ExitStack() as scope, tempfile.TemporaryDirectory(prefix="ringmaster-kube-") as folder:
         host = scope.enter_context(running_lab(Path(lab), image)) if lab else host
         redis = scope.enter_context(running_redis(host))
+        database = scope.enter_context(running_postgres(host=host)).network_url("postgres")
         async with local_stack(Path(folder), scenario=SHIPPED / "load.yaml", host=host) as stack:
-            trial = Trial(Kubernetes(), stack, redis, host, image)
+            trial = Trial(Kubernetes(), stack, redis, database, host, image)
             with trial.kubernetes.own_namespace():
                 await asyncio.to_thread(trial.run)
     return 0

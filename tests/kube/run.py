@@ -63,11 +63,20 @@ print(json.dumps({call["call_id"]: hosts.get(nodes.get(call["slot"])) for call i
 class Trial:
     """One cluster, and the phones that ring it."""
 
-    def __init__(self, kubernetes: Kubernetes, stack: LocalStack, redis: Redis, host: str, image: str) -> None:
+    def __init__(
+        self,
+        kubernetes: Kubernetes,
+        stack: LocalStack,
+        redis: Redis,
+        database_url: str,
+        host: str,
+        image: str,
+    ) -> None:
         """`host` is this machine's address as the pods see it; `image` is one that the nodes have or can pull."""
         self.kubernetes = kubernetes
         self.stack = stack
         self.redis = redis
+        self.database_url = database_url
         self.host = host
         self.image = image
         self.carrier = httpx2.Client(base_url=stack.carrier_url, trust_env=False, timeout=MINUTE_S)
@@ -86,6 +95,7 @@ class Trial:
         self.holds_a_conversation()
         self.grows_and_shrinks()
         self.loses_a_pod()
+        self.gets_another_head()
         self.takes_a_job()
 
     def comes_up(self) -> None:
@@ -97,7 +107,7 @@ class Trial:
         apply(
             _object("Secret", "livekit-credentials", stringData=livekit),
             _object("Secret", "gemini-credentials", stringData={"GEMINI_API_KEY": environ["GEMINI_API_KEY"]}),
-            _object("Secret", "database-credentials", stringData={"DATABASE_URL": "sqlite:////tmp/ringmaster.db"}),
+            _object("Secret", "database-credentials", stringData={"DATABASE_URL": self.database_url}),
             _object("Secret", "redis-credentials", stringData={"password": self.redis.password}),
             _object("ConfigMap", "ringmaster-profiles", data=mounted),
             *_outside("redis", self.host, self.redis.port),
@@ -164,6 +174,23 @@ class Trial:
             self.hang_up(call)
         until("the pod is gone", lambda: doomed not in self.kubernetes.pods(CALLS), 3 * MINUTE_S)
         self.say("they ended as they would have, and then the pod did")
+
+    def gets_another_head(self) -> None:
+        """The head's pod is deleted, and its successor has other settings, as `README.md` says: nobody is cut off."""
+        until("a call actor is parked", lambda: self._pool().get("parked"), 2 * MINUTE_S)
+        call = self.silent_call()
+        (head,) = self.kubernetes.ready(HEAD)
+        limit = {"data": {"RINGMASTER_MAX_CALLS": str(CALL_SLOTS)}}
+        self.kubernetes.run("patch", "configmap", "ringmaster-settings", "--patch", json.dumps(limit))
+        self.kubernetes.run("delete", "pod", head, "--wait=false")
+        until("another head is ready", lambda: self.kubernetes.ready(HEAD) - {head}, 5 * MINUTE_S)
+        self.say("the head has a successor")
+        until("the new limit holds", lambda: self._pool().get("free") == CALL_SLOTS - 1, 5 * MINUTE_S)
+        self.still_up(call)
+        later = self.silent_call()
+        self.say("it has other settings; the call went on meanwhile, and a new one came up")
+        for one in (call, later):
+            self.hang_up(one)
 
     def takes_a_job(self) -> None:
         """`ray job submit` of a campaign: it dials each of its contacts, and reports what they answered."""
