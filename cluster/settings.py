@@ -176,8 +176,8 @@ class PoolSettings(_Group):
     """Seconds between a call's heartbeats; each settles the money used so far. After three that are missed, and one
     question that is not answered, another process takes the call over: 2.5 s of silence for the caller."""
     lease_ttl_s: PositiveSeconds = Field(default=15, validation_alias="RINGMASTER_LEASE_TTL_S")
-    """Seconds without an answer to its heartbeats until a call ends itself: longer than `BudgetPool` needs to come
-    back (5 s, on a busy machine 10)."""
+    """Seconds without an answer to its heartbeats until a call ends itself: longer than `BudgetPool` needs to come back
+    (5 s; 10 on a busy machine; with a new head pod two minutes). Its money is held ahead for as long, at least 15 s."""
 
     @model_validator(mode="after")
     def _lease_outlives_a_heartbeat(self) -> Self:

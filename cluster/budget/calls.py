@@ -54,11 +54,11 @@ class Terms:
     important: bool
     """Somebody is on the line already, or the request has a high priority."""
 
-    def wish(self) -> Wish:
-        """What admission is asked for."""
+    def wish(self, silent_s: float = SLICE_S) -> Wish:
+        """What admission is asked for, if the call may go on for `silent_s` without being heard of."""
         return Wish(
             estimate_usd_micros=estimate_usd_micros(min(WORTH_S, self.max_duration_s), self.talk, self.tariff),
-            ahead=self.ahead(0.0, SLICE_S),
+            ahead=self.ahead(0.0, silent_s),
             max_cost_usd_micros=self.max_cost_usd_micros,
             important=self.important,
         )
@@ -70,7 +70,7 @@ class Terms:
         """
         goodbye, soon, slice_ = (
             running_usd_micros + ahead_usd_micros(talk_s, seconds, self.talk, self.tariff)
-            for seconds in (0.0, min(silent_s, SLICE_S), SLICE_S)
+            for seconds in (0.0, silent_s, max(silent_s, SLICE_S))
         )
         return Ahead(goodbye=goodbye, soon=soon, slice=slice_)
 

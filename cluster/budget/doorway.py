@@ -182,7 +182,7 @@ class Doorway:
             return Refused(outcome=UNKNOWN_PROFILE, detail=f"There is no such profile; there are {known}.")
         today = self._clock.today()
         terms = terms_of(request, profile, self._prices, today)
-        decision = decide(terms.wish(), self._limits.load(request, profile))
+        decision = decide(terms.wish(self._book.ttl_s), self._limits.load(request, profile))
         if not isinstance(decision, Admit):
             return decision
         loan = self._garage.lend(profile.name)

@@ -85,6 +85,8 @@ ANSWERABLE = frozenset(state for state, events in LEASE.items() if _E.RENEW in e
 
 MAX_MOVES: Final = 4
 MOVES_WITHIN_S: Final = 60.0
+TAKEN_OVER_WITHIN_S: Final = 15.0
+"""A running call's next process has begun by then, or the caller is told that the call is lost."""
 """A call whose actors die so often kills them itself."""
 
 
@@ -175,7 +177,7 @@ class LeaseBook:
     def __init__(self, treasury: Treasury, *, ttl_s: float, start_within_s: float) -> None:
         """`start_within_s` is how long an actor may take to begin the call; `ttl_s` how long it may then be silent."""
         self.treasury = treasury
-        self._ttl_s = ttl_s
+        self.ttl_s = ttl_s
         self._start_within_s = start_within_s
         self._open: dict[str, Lease] = {}
         self._by_call: dict[str, str] = {}
@@ -216,18 +218,18 @@ class LeaseBook:
     def started(self, lease_id: str, now: float) -> Lease:
         """The actor has begun the call: from here on silence ends the lease."""
         lease = self._moved(lease_id, LeaseEvent.START)
-        return self._put(replace(lease, expires_at=now + self._ttl_s))
+        return self._put(replace(lease, expires_at=now + self.ttl_s))
 
     def reassign(self, lease_id: str, slot: str, now: float) -> Lease:
         """Give the lease, with its money, to another actor; whatever the earlier one still says is void from now on.
 
-        A caller waits for whoever takes over a running call: it has a time to live for that, and no longer.
+        A caller waits for whoever takes over a running call, and does not wait long.
         Raises `TooManyMoves`.
         """
         lease = self._moved(lease_id, LeaseEvent.REASSIGN)
         if not may_move(lease, now):
             raise TooManyMoves(lease_id)
-        within_s = self._start_within_s if lease.state is LeaseState.GRANTED else self._ttl_s
+        within_s = self._start_within_s if lease.state is LeaseState.GRANTED else min(self.ttl_s, TAKEN_OVER_WITHIN_S)
         token = lease.fencing_token + 1
         return self._put(
             replace(
@@ -269,7 +271,7 @@ class LeaseBook:
             bill=bill,
             reserved_usd_micros=reserved,
             entries=lease.entries + (more > 0),
-            expires_at=now + self._ttl_s,
+            expires_at=now + self.ttl_s,
             dialled=lease.dialled or dialled,
         )
         self._put(changed)

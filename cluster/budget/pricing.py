@@ -29,7 +29,7 @@ TURN_S = 20
 TRANSCRIPT_TOKENS_PER_TURN = -(-175 * (CALLER_S_PER_TURN + AGENT_S_PER_TURN) // 60)
 """About 175 tokens in a minute of speech."""
 SLICE_S = 15.0
-"""How much talk is paid ahead."""
+"""How much talk is paid ahead, at least."""
 GOODBYE_S = 2 * TURN_S
 """The turn in progress, and the goodbye."""
 
@@ -125,7 +125,7 @@ class Ahead:
     soon: int
     """To go on for as long as it may without being heard of, and to end well then."""
     slice: int
-    """To go on for `SLICE_S`, and to end well then."""
+    """To go on for `SLICE_S`, or as long if that is longer, and to end well then."""
 
 
 @dataclass(frozen=True, slots=True)

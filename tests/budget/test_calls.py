@@ -79,7 +79,9 @@ def test_a_request_tightens_the_limits_of_the_profile_and_never_widens_them(
     assert terms.wish().max_cost_usd_micros == usd_micros
     now, later = terms.ahead(0.0, 10.0), terms.ahead(300.0, 10.0)
     assert 0 < now.goodbye < now.soon < now.slice < later.slice
-    assert terms.ahead(0.0, 60.0).soon == now.slice == terms.wish().ahead.slice
+    assert now.slice == terms.ahead(0.0, 15.0).soon == terms.wish().ahead.slice
+    # Whoever may be unheard for longer holds money for as long.
+    assert now.slice < terms.ahead(0.0, 60.0).soon == terms.ahead(0.0, 60.0).slice == terms.wish(60.0).ahead.slice
     assert terms.ahead(300.0, 10.0, 7).goodbye == terms.ahead(300.0, 10.0).goodbye + 7
     assert terms.wish().estimate_usd_micros > 0
 

@@ -11,6 +11,7 @@ from cluster.budget.leases import (
     LEASE,
     MAX_MOVES,
     MOVES_WITHIN_S,
+    TAKEN_OVER_WITHIN_S,
     Lease,
     LeaseBook,
     LeaseEvent,
@@ -211,6 +212,15 @@ def test_a_running_call_is_given_to_another_actor_with_its_money(winding_down: b
     assert moved.state is (LeaseState.WINDING_DOWN if winding_down else LeaseState.HELD)
     assert (moved.bill, moved.reserved_usd_micros) == (before.bill, before.reserved_usd_micros)
     assert book.expire(5.0 + TTL_S) == [book.get("lease-1")]
+
+
+def test_a_caller_does_not_wait_as_long_as_a_lease_may_live_unheard() -> None:
+    """Where a call may outlive a long absence of `BudgetPool`, its next process still has to begin soon."""
+    book = LeaseBook(a_treasury(), ttl_s=180.0, start_within_s=START_S)
+    book.grant(a_lease())
+    book.launch("lease-1", 0.0)
+    book.started("lease-1", 0.0)
+    assert book.reassign("lease-1", "slot-2", 5.0).expires_at == 5.0 + TAKEN_OVER_WITHIN_S
 
 
 def test_a_call_that_loses_actor_after_actor_is_not_moved_for_ever() -> None:
