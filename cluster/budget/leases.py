@@ -85,9 +85,9 @@ ANSWERABLE = frozenset(state for state, events in LEASE.items() if _E.RENEW in e
 
 MAX_MOVES: Final = 4
 MOVES_WITHIN_S: Final = 60.0
+"""A call whose actors die so often kills them itself."""
 TAKEN_OVER_WITHIN_S: Final = 15.0
 """A running call's next process has begun by then, or the caller is told that the call is lost."""
-"""A call whose actors die so often kills them itself."""
 
 
 class TooManyMoves(Exception):
