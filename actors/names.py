@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,8 @@ NODE_ID_LABEL = "ray.io/node-id"
 """Which Ray gives to every node."""
 
 SAYS_WITHIN_S = 30.0
-"""One that was just restarted takes 3 to 4 s to answer, and longer where its node comes up, too."""
+"""An actor that restarts takes 3 to 4 s to answer, and longer where its node comes up, too."""
+ASK_AGAIN_S = 0.5
 
 UNREACHABLE = (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError, ray.exceptions.RaySystemError)
 """What a call to an actor raises when the actor, not the method, is at fault."""
@@ -189,9 +191,9 @@ def _control(cls: type, name: str, settings: Settings) -> None:
     """Have that actor running with these settings. One with others is replaced, which it may be at any moment."""
     from cluster.fingerprint import fingerprint
 
-    with suppress(ValueError, *UNREACHABLE):  # there is none, or it can't say
-        running: Any = ray.get_actor(name, namespace=NAMESPACE)
-        if ray.get(running.fingerprint.remote(), timeout=SAYS_WITHIN_S) != fingerprint(settings):
+    with suppress(ValueError):  # there is none
+        running = ray.get_actor(name, namespace=NAMESPACE)
+        if _fingerprint_of(running) not in {fingerprint(settings), None}:
             log.warning("%s was made with other settings, and is replaced", name)
             kill(running)
     ray.remote(cls).options(
@@ -204,6 +206,21 @@ def _control(cls: type, name: str, settings: Settings) -> None:
         max_restarts=-1,
         max_task_retries=0,
     ).remote(settings)
+
+
+def _fingerprint_of(actor: Any) -> str | None:
+    """What it says of its settings; None where it is gone for good, or does not say in time."""
+    deadline = time.monotonic() + SAYS_WITHIN_S
+    while (left_s := deadline - time.monotonic()) > 0:
+        try:
+            said: str = ray.get(actor.fingerprint.remote(), timeout=left_s)
+        except ray.exceptions.ActorDiedError:
+            return None
+        except UNREACHABLE:  # while it restarts, Ray does not even let it be asked
+            time.sleep(ASK_AGAIN_S)
+        else:
+            return said
+    return None
 
 
 def _if_declared(resource: str, amount: float) -> dict[str, float]:
