@@ -24,7 +24,7 @@ from tests.e2e.conftest import System, budget_pool_process, until
 pytestmark = pytest.mark.usefixtures("cluster")
 
 LONG = [{"wait": "turn_end"}, {"pause_ms": 60_000}]
-HANGS_UP = ("+14155550202", "+14155560202")
+HANGS_UP = ("+14155580202", "+14155590202")
 """Phones that are answered, and a second later put down."""
 ADMITTED = 202
 
