@@ -15,6 +15,7 @@ from ray._private.worker import global_worker
 from ray.autoscaler.sdk import request_resources
 from ray.core.generated import autoscaler_pb2
 
+from actors import names
 from cluster.budget.fleet import Fleet
 from cluster.kube import CALL_SLOT, CONTROL
 
@@ -29,10 +30,16 @@ def fleet() -> Fleet:
     return Fleet(slots, frozenset(state.get_draining_nodes()) & slots.keys())
 
 
-def request_slots(slots: int) -> None:
-    """Ask the autoscaler for so many call slots in all. On a cluster that has none it is only noted."""
+def request_slots(slots: int, without: frozenset[str] = frozenset()) -> None:
+    """Ask the autoscaler for so many call slots on other nodes than those. On a cluster that has none it is only noted.
+
+    It keeps a node that it counts on for a request, however idle; of equal ones it may count on one that should go.
+    """
     if ray.cluster_resources().get(CONTROL):
-        request_resources(bundles=[{CALL_SLOT: 1}] * slots)
+        selector = names.off_nodes(without)
+        request_resources(
+            bundles=[{CALL_SLOT: 1}] * slots, bundle_label_selectors=[selector] * slots if selector else None
+        )
 
 
 def drain(node: str) -> bool:

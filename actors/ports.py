@@ -82,9 +82,9 @@ class RayNodes:
         """Those there are."""
         return await _ask(nodes.fleet)
 
-    async def request(self, slots: int) -> None:
-        """How many call slots there should be."""
-        await _ask(nodes.request_slots, slots)
+    async def request(self, slots: int, without: frozenset[str]) -> None:
+        """How many call slots there should be, not counting those of some nodes."""
+        await _ask(nodes.request_slots, slots, without)
 
     async def drain(self, node: str) -> bool:
         """Have a node end with its last actor."""

@@ -36,7 +36,7 @@ class NodeKeeper:
         self._now = now
         self._tasks = TaskSet()
         self._next_look = 0.0
-        self._requested = 0
+        self._requested = 0, frozenset[str]()
         self._next_request = 0.0
         self.fleet = Fleet({})
         """The nodes as last seen."""
@@ -68,9 +68,10 @@ class NodeKeeper:
             suspected = self._garage.suspects.among(frozenset(fleet.slots), self._now())
             sound = replace(fleet, draining=fleet.draining | suspected)
             self._clear(leaving(sound, slots, wanted, self._rules.min_nodes))
-            if wanted != self._requested or self._now() >= self._next_request:
-                await self._nodes.request(wanted)
-                self._requested, self._next_request = wanted, self._now() + REPEAT_EVERY_S
+            request = wanted, self.leaving
+            if request != self._requested or self._now() >= self._next_request:
+                await self._nodes.request(*request)
+                self._requested, self._next_request = request, self._now() + REPEAT_EVERY_S
         except NodesUnknown:
             log.debug("the cluster does not say which nodes it has")
 

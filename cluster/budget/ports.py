@@ -68,8 +68,11 @@ class Nodes(Protocol):
     async def fleet(self) -> Fleet:
         """Those there are."""
 
-    async def request(self, slots: int) -> None:
-        """How many call slots there should be in all. This is the cluster's only writer of it: the last one counts."""
+    async def request(self, slots: int, without: frozenset[str]) -> None:
+        """How many call slots there should be in all, not counting those of some nodes.
+
+        This is the cluster's only writer of it: the last one counts.
+        """
 
     async def drain(self, node: str) -> bool:
         """Have a node end with its last actor. `node` is its id, its host's name or its address; False: not there."""

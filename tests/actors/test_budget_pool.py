@@ -80,7 +80,7 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> RayOfTheTest:
     monkeypatch.setattr(names, "find_call_actors", world.find)
     monkeypatch.setattr(names, "kill", world.kill)
     monkeypatch.setattr(nodes, "fleet", lambda: Fleet({"node": 8}))
-    monkeypatch.setattr(nodes, "request_slots", world.requested.append)
+    monkeypatch.setattr(nodes, "request_slots", lambda slots, _without: world.requested.append(slots))
     monkeypatch.setattr(nodes, "drain", lambda node: node == "node")
     monkeypatch.setattr(names, "records", lambda: Handle(world.history))
     return world

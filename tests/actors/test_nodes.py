@@ -75,4 +75,5 @@ def test_a_node_is_kept_free_and_then_drained(call_nodes: list[str]) -> None:
 def test_room_can_be_asked_for_where_there_is_no_autoscaler(call_nodes: list[str]) -> None:
     """It is noted, and nothing else happens."""
     nodes.request_slots(3)
+    nodes.request_slots(3, frozenset(call_nodes[:1]))
     assert nodes.fleet().slots.keys() <= set(call_nodes)

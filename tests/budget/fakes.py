@@ -265,6 +265,8 @@ class FakeNodes:
     now: Fleet = field(default_factory=lambda: Fleet({"node": 8}))
     away: bool = False
     requested: list[int] = field(default_factory=list)
+    without: frozenset[str] = frozenset()
+    """Nodes that the newest request does not count on."""
     drained: list[str] = field(default_factory=list)
 
     async def fleet(self) -> Fleet:
@@ -274,10 +276,11 @@ class FakeNodes:
             raise NodesUnknown
         return self.now
 
-    async def request(self, slots: int) -> None:
+    async def request(self, slots: int, without: frozenset[str]) -> None:
         """As the real one."""
         await asyncio.sleep(0)
         self.requested.append(slots)
+        self.without = without
 
     async def drain(self, node: str) -> bool:
         """As the real one."""

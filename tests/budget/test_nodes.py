@@ -49,6 +49,7 @@ async def test_a_node_that_is_not_needed_is_cleared_for_the_autoscaler(house: Ho
     await house.pass_time(1)
     await until(lambda: house.desk.statistics()["leaving_nodes"] == ["other"])
     assert {actor.node for actor in house.actors.alive.values()} == {"node"}
+    await until(lambda: house.nodes.without == {"other"})
 
 
 async def test_while_the_cluster_does_not_answer_everything_stays(house: House) -> None:
