@@ -20,6 +20,7 @@ def overlay(documents: list[Any], image: str, settings: dict[str, str]) -> list[
                 document["data"] |= settings | {
                     "RINGMASTER_MAX_CALLS": str(CALL_SLOTS * WORKERS),
                     "RINGMASTER_PARKED": "receptionist=1",
+                    "RINGMASTER_MIN_NODES": "1",
                 }
             case "RayCluster":
                 spec = document["spec"]
