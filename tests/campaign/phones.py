@@ -14,13 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle, islice, product
 from pathlib import Path
 from typing import Any, Final
 
+from cluster.campaign.states import State
 from cluster.campaign.store import CampaignStore
 from cluster.storage import open_engine
 from tests.campaign import oracle
@@ -30,10 +31,18 @@ from tests.fixtures.campaign import around_the_clock
 
 CONCURRENCY, CALLS_PER_SECOND = 6, 5.0
 FILE = around_the_clock("phones", calls_per_second=CALLS_PER_SECOND, concurrency=CONCURRENCY, most_calls=2, busy="1s")
-REFUSE: Final = ("0486", "0603", "0404")
-"""Numbers that end so are busy, declined and nobody's."""
-ANSWER: Final = ("0101", "0202", "0408")
-"""These are answered and talked to, answered and hung up on, and rung in vain."""
+REFUSE: Final[Mapping[str, list[str]]] = {
+    "0486": ["caller/busy", "caller/busy"],
+    "0603": ["caller/declined"],
+    "0404": ["caller/number-not-found"],
+}
+"""What comes of calling a number that ends so, without a word."""
+ANSWER: Final[Mapping[str, list[str]]] = {
+    "0101": ["success/agent-ended"],
+    "0202": ["success/caller-hung-up"],
+    "0408": ["caller/no-answer"],
+}
+"""The same, with somebody or nobody at the phone."""
 OUTCOMES: Final[Mapping[tuple[int, str | None], str]] = {
     (200, "room-deleted"): "success/agent-ended",
     (200, "phone-hung-up"): "success/caller-hung-up",
@@ -79,7 +88,7 @@ class Seen:
         )
 
 
-def numbers(endings: Sequence[str], contacts: int) -> Mapping[str, str]:
+def numbers(endings: Iterable[str], contacts: int) -> Mapping[str, str]:
     """So many numbers, of each ending as many, and their time zones."""
     places = ((f"+1{area}{exchange}", zone) for exchange, (area, zone) in product(range(200, 1_000), AREAS.items()))
     return {place + ending: zone for (place, zone), ending in islice(zip(places, cycle(endings)), contacts)}
@@ -124,7 +133,8 @@ def main() -> int:
     parser.add_argument("--no-media", action="store_true", help="only phones that refuse the call")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    zones = numbers(REFUSE if options.no_media else ANSWER + REFUSE, options.contacts)
+    endings = REFUSE if options.no_media else {**ANSWER, **REFUSE}
+    zones = numbers(endings, options.contacts)
     began = time.monotonic()
     settings = {"RINGMASTER_MAX_CALLS": "8", "RINGMASTER_PARKED": "reminder=6"}
     with (
@@ -143,6 +153,10 @@ def main() -> int:
         engine.dispose()
         seen = [Seen.of(log) for log in system.carrier.get("/_calls").json()["calls"]]
         wrong = oracle.broken(seen, rules_for(zones), SLACK_S) + oracle.adds_up(seen, report)
+        known = (row for row in report if row["state"] != State.UNKNOWN)
+        wrong += [
+            f"{row['number']}: {row['outcomes']}" for row in known if row["outcomes"] != endings[row["number"][-4:]]
+        ]
         if len(report) != options.contacts:
             wrong.append(f"{len(report)} contacts reported of {options.contacts}")
         if round(last["spent_usd"] * 1_000_000) != sum(row["cost_usd_micros"] for row in report):
