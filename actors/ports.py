@@ -107,6 +107,12 @@ class RayHistory:
         """A call is over."""
         await names.records().finish.remote(record)
 
+    async def recall(self, call_id: str) -> Mapping[str, Any] | None:
+        """What is known of a call."""
+        everybody = None
+        shown: Mapping[str, Any] | None = await names.records().call.remote(call_id, everybody)
+        return shown
+
 
 async def _answer(reference: Awaitable[T]) -> T:
     """What the actor's method returned. Whatever it raised, nothing can be expected of that actor."""

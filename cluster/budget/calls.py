@@ -105,6 +105,8 @@ class OpenCall:
     renewal: Renewal | None = None
     """The newest one: cost so far and checkpoint."""
     renewed_at: float = 0.0
+    recalled: Checkpoint | None = None
+    """What the history knows of it, where an earlier process of the pool took the heartbeats with it."""
     raising: asyncio.Future[None] | None = None
     """The newest reservation beyond the first, done when it is durable. Nobody may spend it before."""
     hangup_asked: bool = False
@@ -114,7 +116,8 @@ class OpenCall:
     def has_listener(self) -> bool:
         """Somebody is on the phone, or rings."""
         talks = self.renewal is not None and self.renewal.talk_s > 0
-        return talks or self.request.direction is Direction.INBOUND
+        talked = self.recalled is not None and self.recalled.answered_s is not None
+        return talks or talked or self.request.direction is Direction.INBOUND
 
     def assignment(
         self, lease: Lease, *, renew_every_s: float, lease_ttl_s: float, concise: bool, utc: float
@@ -139,8 +142,11 @@ class OpenCall:
         if self.renewal is not None:
             at, deaf_s = self.renewal.checkpoint, max(0.0, utc - self.renewed_at)
             return replace(at, age_s=at.age_s + deaf_s, is_deaf=deaf_s > DEAF_S)
+        age_s = max(0.0, utc - self.started_at)
+        if self.recalled is not None and self.recalled.has_leg:
+            return replace(self.recalled, age_s=age_s)
         if lease.dialled:
-            return Checkpoint(leg=DIALLING, age_s=max(0.0, utc - self.started_at))
+            return Checkpoint(leg=DIALLING, age_s=age_s)
         return None
 
     def lost_record(self, lease: Lease, outcome: Outcome, ended_at: float) -> CallRecord:
@@ -149,8 +155,9 @@ class OpenCall:
         The turn in which it was lost will be billed by the provider, and reported by nobody: its estimate counts.
         """
         request, renewal = self.request, self.renewal
+        known = renewal.checkpoint if renewal else self.recalled or Checkpoint()
         talk_s = renewal.talk_s if renewal else 0.0
-        cut_off = renewal.checkpoint.metered if renewal else Metered()
+        cut_off = known.metered
         bill = dearer(lease.bill, Bill(cut_off, charges(cut_off, self.terms.tariff)))
         answered_s = max(0.0, self.renewed_at - self.started_at - talk_s) if talk_s else None
         return CallRecord(
@@ -174,7 +181,7 @@ class OpenCall:
             quality={},
             to=request.to,
             from_=request.from_,
-            transcript=renewal.checkpoint.transcript if renewal else (),
+            transcript=known.transcript,
             detail=LOST_DETAIL if renewal else NEVER_RENEWED_DETAIL,
             metered=bill.metered,
             charges_usd_micros=bill.charges,
@@ -183,9 +190,32 @@ class OpenCall:
 
 DEAF_S: Final = 1.0
 """Between two heartbeats is half of it; in a longer time a sentence has room."""
+IDLE: Final = "idle"
 DIALLING: Final = "dialling"
+ANSWERED: Final = "answered"
+PHONE_STATES: Final = frozenset({DIALLING, "ringing", ANSWERED})
+"""States of a leg with a phone, as `cluster.call.states` names them."""
 LOST_DETAIL: Final = "The call's process ended; transcript and cost are those of its last sign of life."
 NEVER_RENEWED_DETAIL: Final = "The call's process gave no sign of life."
+
+
+def recollection(shown: Mapping[str, Any]) -> Checkpoint:
+    """Where a call stands, as its history shows it (`cluster.records.views.call_view`).
+
+    No handle restores any of it, and what was said last may be missing.
+    """
+    lines = tuple(Line(**line) for line in shown["transcript"])
+    (leg,) = shown["legs"]
+    is_answered = leg["state"] == ANSWERED
+    return Checkpoint(
+        transcript=lines,
+        unknown=len(lines),
+        answered_s=leg[f"{ANSWERED}_s"] if is_answered else None,
+        leg=leg["state"] if leg["state"] in PHONE_STATES else IDLE,
+        phase="talking" if is_answered and lines else "setting-up",
+        caller_waits=bool(lines) and lines[-1].who == "caller",
+        is_deaf=True,
+    )
 
 
 def fingerprint(request: CallRequest) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from cluster.budget.fleet import Fleet
 from cluster.messages import ActorStatus, Assignment, CallRecord, CallRequest, Prepared
@@ -83,13 +83,16 @@ class NodesUnknown(Exception):
 
 
 class History(Protocol):
-    """The `Records` actor. Both may be repeated: the first ending of a call is its ending. Both may raise anything."""
+    """The `Records` actor. All may be repeated: the first ending of a call is its ending. All may raise anything."""
 
     async def begin(self, request: CallRequest, started_at: float) -> None:
         """A call was admitted. `started_at` is UTC seconds."""
 
     async def finish(self, record: CallRecord) -> None:
         """A call is over."""
+
+    async def recall(self, call_id: str) -> Mapping[str, Any] | None:
+        """What is known of a call, as `call_view` shows it; None where nothing is."""
 
 
 Farewell = Callable[[CallRequest], Awaitable[None]]

@@ -21,7 +21,7 @@ from typing import Final
 
 from cluster import outcome as o
 from cluster.budget import rows
-from cluster.budget.calls import OpenCall
+from cluster.budget.calls import OpenCall, recollection
 from cluster.budget.delivery import announce, deliver
 from cluster.budget.garage import ANSWER_WITHIN_S, Garage
 from cluster.budget.journal import Journal, JournalError
@@ -43,6 +43,7 @@ ASK_WITHIN_S: Final = 1.0
 """A process that lives answers within milliseconds, on a busy machine within a fraction of this."""
 BORROW_WITHIN_S: Final = 10.0
 DURABLE_WITHIN_S: Final = 1.0
+RECALL_WITHIN_S: Final = 1.0
 FAREWELL_WITHIN_S: Final = 15.0
 """A process is started for it, and the sentence takes 5 s."""
 RETRY_S: Final = 0.5
@@ -178,6 +179,8 @@ class Serving:
             begun = False
             if actor is not None:
                 await self._watch(lease, actor)
+            if self._is_current(lease):
+                await self._recall(lease_id)
             if self._is_current(lease) and not await self._pass_on(lease):
                 self._end_lost(lease_id)
 
@@ -272,6 +275,19 @@ class Serving:
         # waits on the phone until a database is back.
         await self._journal.try_write(rows.changed(moved), wait_s=DURABLE_WITHIN_S)
         return True
+
+    async def _recall(self, lease_id: str) -> None:
+        """The heartbeats of a call went with an earlier process of the pool: what was said is in the history."""
+        call = self._calls[lease_id]
+        if call.renewal is not None:
+            return
+        try:
+            async with asyncio.timeout(RECALL_WITHIN_S):
+                shown = await self._history.recall(call.request.call_id)
+        except Exception as error:  # noqa: BLE001 - better a call that begins again than none
+            log.warning("the history of a lost call could not be read: %s", type(error).__name__)
+            return
+        call.recalled = recollection(shown) if shown else None
 
     async def _borrow(self, lease: Lease, *, is_silent: bool) -> Loan | None:
         """Another actor, as soon as there is one. Who is on the phone does not wait for ever."""

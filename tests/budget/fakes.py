@@ -297,6 +297,8 @@ class FakeHistory:
 
     begun: list[str] = field(default_factory=list)
     finished: dict[str, CallRecord] = field(default_factory=dict)
+    shown: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What it knows of each call."""
     failures: int = 0
 
     async def begin(self, request: CallRequest, started_at: float) -> None:  # noqa: ARG002
@@ -308,6 +310,11 @@ class FakeHistory:
         """As the real one: the first ending stays."""
         await self._answer()
         self.finished.setdefault(record.call_id, record)
+
+    async def recall(self, call_id: str) -> dict[str, Any] | None:
+        """As the real one."""
+        await self._answer()
+        return self.shown.get(call_id)
 
     async def _answer(self) -> None:
         await asyncio.sleep(0)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from cluster import outcome as o
 from cluster.budget.calls import (
     OpenCall,
     fingerprint,
+    recollection,
     record_from_json,
     record_to_json,
     request_from_json,
@@ -24,6 +27,7 @@ from cluster.budget.pricing import Tariff
 from cluster.errors import PriceError
 from cluster.messages import Assignment, Checkpoint, Direction, Line, LiveFault, Metered, Renewal, Usage
 from cluster.profiles import Profile
+from cluster.records.views import call_view
 from tests.budget.fakes import bill, call_record, call_request
 
 DAY = date(2026, 11, 24)
@@ -142,6 +146,61 @@ def test_the_record_of_a_call_that_never_reported_says_so(profiles: dict[str, Pr
     assert (record.answered_s, record.talk_s, record.duration_s, record.transcript) == (None, 0.0, 0.0, ())
     assert "no sign of life" in record.detail
     assert open_call(profiles, a_renewal(talk_s=0.0)).lost_record(LEASE, o.ACTOR_DIED, 135.0).answered_s is None
+
+
+def event(kind: str, at_s: float, **fields: Any) -> dict[str, Any]:
+    """As the history has it."""
+    return {"kind": kind, "at_s": at_s, **fields}
+
+
+RINGS = event("leg", 1.0, state="ringing")
+ANSWERS = event("leg", 2.0, state="answered")
+GREETS = event("line", 3.0, who="agent", text="Hello.", heard=True)
+ASKS = event("line", 5.0, who="caller", text="Are you open?", heard=True)
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([], Checkpoint(is_deaf=True)),
+        ([RINGS], Checkpoint(is_deaf=True, leg="ringing")),
+        ([RINGS, ANSWERS], Checkpoint(is_deaf=True, leg="answered", answered_s=2.0)),
+        (
+            [RINGS, ANSWERS, GREETS],
+            Checkpoint(
+                is_deaf=True, leg="answered", answered_s=2.0, phase="talking",
+                transcript=(Line(who="agent", text="Hello.", at_s=3.0),), unknown=1,
+            ),
+        ),
+        (
+            [RINGS, ANSWERS, GREETS, ASKS],
+            Checkpoint(
+                is_deaf=True, leg="answered", answered_s=2.0, phase="talking", caller_waits=True, unknown=2,
+                transcript=(
+                    Line(who="agent", text="Hello.", at_s=3.0), Line(who="caller", text="Are you open?", at_s=5.0),
+                ),
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_what_the_history_shows_of_a_call_is_enough_to_go_on(
+    events: list[dict[str, Any]], expected: Checkpoint
+) -> None:
+    """Whether there is a phone, since when it is answered, and what was said."""
+    row: dict[str, Any] = defaultdict(
+        lambda: None, direction="inbound", to_number="", from_number="", cost_usd_micros=0
+    )
+    assert recollection(call_view(row, events)) == expected
+
+
+def test_the_record_of_a_call_that_was_lost_with_the_pool_has_what_was_said(profiles: dict[str, Profile]) -> None:
+    """And whoever was talked to has somebody on the line."""
+    said = (Line(who="agent", text="Hello.", at_s=3.0),)
+    call = open_call(profiles)
+    assert not call.has_listener
+    call.recalled = Checkpoint(leg="answered", answered_s=2.0, transcript=said)
+    assert call.has_listener
+    assert call.lost_record(LEASE, o.ACTOR_DIED, 110.0).transcript == said
 
 
 def test_requests_and_records_survive_being_written_as_json() -> None:

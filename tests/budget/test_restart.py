@@ -8,6 +8,7 @@ from cluster import outcome as o
 from cluster.messages import Admitted, Checkpoint, Verdict
 from tests.budget.fakes import call_request
 from tests.budget.house import House, until
+from tests.budget.test_takeover import SAID
 
 
 async def test_a_restart_attaches_to_the_calls_that_live(house: House) -> None:
@@ -87,6 +88,44 @@ async def test_after_a_restart_a_call_without_an_actor_goes_on_in_another(house:
     successor.end(cost_usd_micros=4_000)
     await until(lambda: "call-1" in house.history.finished)
     assert house.history.finished["call-1"].cost_usd_micros == 4_000
+
+
+async def test_a_call_that_died_with_the_pool_goes_on_with_what_the_history_knows(house: House) -> None:
+    """Its heartbeats went with the pool's process; nobody who was talked to is greeted again."""
+    await house.desk.admit(call_request(1))
+    actor = await house.serving()
+    await house.renew(actor, 3_000, checkpoint=Checkpoint(transcript=SAID, leg="answered", phase="talking"))
+    await house.desk.close()
+    actor.die()
+    del house.actors.alive[actor.slot]
+    said = [{"who": "caller", "text": "My name is Ana.", "at_s": 3.0, "heard": True}]
+    house.history.shown["call-1"] = {"transcript": said, "legs": [{"state": "answered", "answered_s": 1.5}]}
+    house.clock.advance(4.0)
+    await house.open(parked=None)
+    at = (await house.serving()).assignment.takeover
+    assert at == Checkpoint(
+        transcript=SAID,
+        unknown=1,
+        age_s=4.0,
+        answered_s=1.5,
+        leg="answered",
+        phase="talking",
+        caller_waits=True,
+        is_deaf=True,
+    )
+
+
+async def test_a_history_that_is_away_too_keeps_no_call_from_going_on(house: House) -> None:
+    """What the database says of the phone is enough to dial nobody twice."""
+    await house.desk.admit(call_request(1))
+    actor = await house.serving()
+    await house.renew(actor, 3_000, checkpoint=Checkpoint(leg="answered", phase="talking"))
+    await house.desk.close()
+    actor.die()
+    del house.actors.alive[actor.slot]
+    house.history.failures = 100
+    await house.open(parked=None)
+    assert (await house.serving()).assignment.takeover == Checkpoint(leg="dialling")
 
 
 async def test_after_a_restart_an_admission_that_was_never_started_is_started(house: House) -> None:
