@@ -14,7 +14,7 @@ import ray
 from livekit import api
 
 from actors import names
-from tests.e2e.conftest import System, until
+from tests.e2e.conftest import System, budget_pool_process, until
 from tests.e2e.test_calls import said
 
 SHORT = [
@@ -72,12 +72,33 @@ def test_a_lost_call_process_costs_no_call(system: System, fault: signal.Signals
         with suppress(ProcessLookupError):  # it is ended as soon as its call is another's
             os.kill(lost, signal.SIGCONT)
     call = system.ended(call_id)
-    assert phone["ending"] == "room-deleted"
     assert "audible_2" in call["timings_ms"]
+    check(phone, call)
+    system.until_warm()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_call_process_that_is_lost_with_budget_pool_costs_no_call(system: System) -> None:
+    """The pool's next process has heard of the call by the database and the history alone."""
+    system.until_warm()
+    phone_call = system.ring(steps=SHORT)
+    system.phone(phone_call, until="answered")
+    call_id = system.inbound_call(phone_call)["call_id"]
+    until(lambda: "What time" in str(system.call(call_id)["transcript"]))
+    lost = process_of(call_id)
+    os.kill(budget_pool_process(), signal.SIGKILL)
+    os.kill(lost, signal.SIGKILL)
+    phone = system.phone(phone_call)
+    check(phone, system.ended(call_id))
+    system.until_warm()
+
+
+def check(phone: dict[str, Any], call: dict[str, Any]) -> None:
+    """The conversation was held to its end, with one greeting, and is in the record as it was heard."""
+    assert phone["ending"] == "room-deleted"
     assert [line["text"] for line in phone["lines"] if line["who"] == "caller"] == said(call, "caller")
     assert call["outcome"]["reason"] == "agent-ended"
     assert sum("Good morning" in line for line in said(call, "agent")) == 1
-    system.until_warm()
 
 
 def test_a_dispatch_by_name_starts_a_call(system: System) -> None:
