@@ -218,7 +218,9 @@ class LivekitServer:
             "logging": {"level": "info", "json": True},
         }
         if self._webhook_url:
-            config["webhook"] = {"api_key": self.api_key, "urls": [self._webhook_url]}
+            # It sends a room's webhooks one by one, each when the one before is answered: none comes in the way.
+            only = {"include_events": ["participant_joined"]}
+            config["webhook"] = {"api_key": self.api_key, "urls": [self._webhook_url], "filter_params": only}
         return config
 
 
