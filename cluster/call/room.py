@@ -8,9 +8,10 @@ does not hang up, only deleting the room does; LiveKit's errors carry the whole 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from livekit import api, rtc
@@ -33,6 +34,9 @@ DEPARTURE_TIMEOUT_S = 20
 VOICE_BITRATE_BPS = 96_000
 """Opus encodes speech below some 60 kbit/s by its linear predictor, for 2.3 % of a core at all times, and above by its
 transform codec, for 1.0 % while the agent talks and 0.8 % while not (measured). The phone gets LiveKit's own codec."""
+SETTLED_S = 0.16
+"""livekit-server (1.11) offers nobody anything twice within 150 ms: a track that is published sooner after a phone came
+in is heard there 170 ms later, every other one after 30 ms (measured)."""
 TAKE_BACK_LIMIT_S = 1.0
 LEAVE_LIMIT_S = 5.0
 KEYS = "0123456789*#ABCD"
@@ -70,6 +74,19 @@ def agent_token(settings: LivekitSettings, room: str, identity: str) -> str:
     )
 
 
+def unsettled_s(ours: float | None, theirs: Sequence[float | None], began: float, now: float) -> float:
+    """How long it takes until all who were in the room before us have been there for `SETTLED_S`.
+
+    Times are UTC seconds. `ours` and `theirs` are when we and they came in, by LiveKit's clock (None: it does not say);
+    by our own clock, which may be off, we did between `began` and `now`.
+    """
+    known = [joined for joined in theirs if joined is not None]
+    if ours is None or not known:
+        return 0.0
+    since_ours = now - min(max(ours, began), now)
+    return min(SETTLED_S, max(0.0, SETTLED_S - (ours - max(known)) - since_ours))
+
+
 class RoomLink:
     """The agent's place in the room. Everything that happens there is told to `on_event`, in order."""
 
@@ -79,6 +96,7 @@ class RoomLink:
         self._on_evicted = on_evicted
         self._room = rtc.Room()
         self._identity = ""
+        self._settled_at = 0.0
         self._line_open = False
         self._track_sid = ""
         self._is_dialling = False
@@ -96,12 +114,19 @@ class RoomLink:
     async def join(self, settings: LivekitSettings, room: str, identity: str) -> None:
         """Connect under `identity`. Raises `RoomUnreachable`."""
         self._identity = identity
+        began = time.time()
         try:
             await connect(self._room, settings.url, agent_token(settings, room, identity))
         except rtc.ConnectError:
             raise RoomUnreachable(f"could not join the room at {settings.url}; check the LiveKit keys") from None
+        self._settled_at = time.monotonic() + self._unsettled_s(began)
         for participant in list(self._room.remote_participants.values()):
             self._on_joined(participant)
+
+    def _unsettled_s(self, began: float) -> float:
+        ours = self._room.local_participant.joined_at
+        theirs = [participant.joined_at for participant in self._room.remote_participants.values()]
+        return unsettled_s(_utc(ours), [_utc(each) for each in theirs], began, time.time())
 
     @property
     def caller_number(self) -> str:
@@ -123,6 +148,7 @@ class RoomLink:
 
     async def publish(self, track: rtc.LocalAudioTrack) -> rtc.LocalTrackPublication:
         """Be audible; for an inbound SIP call, this is what answers the phone. Raises `RoomUnreachable`."""
+        await asyncio.sleep(self._settled_at - time.monotonic())
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=True, red=False)
         options.audio_encoding.max_bitrate = VOICE_BITRATE_BPS
         try:
@@ -246,3 +272,7 @@ class RoomLink:
             self._on_event(ev.PhoneGone(o.HUNG_UP_BY_API))
         else:
             self._on_event(ev.PhoneGone(o.CONNECTION_LOST))
+
+
+def _utc(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()
