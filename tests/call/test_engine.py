@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +57,34 @@ async def count_log_lines(url: str, key: str, secret: str) -> int:
     await connect(room, url, agent_token(_settings(url, key, secret).livekit, "room", "agent"))
     await room.disconnect()
     return lines
+
+
+def are_sent_at_once(port: int) -> list[bool]:
+    """Of each of this process's connections to a port, whether TCP_NODELAY is set."""
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # no socket, or none that is connected
+            borrowed = socket.socket(fileno=int(entry.name))
+            try:
+                if borrowed.type == socket.SOCK_STREAM and borrowed.getpeername()[1:2] == (port,):
+                    found.append(bool(borrowed.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)))
+            finally:
+                borrowed.detach()
+    return found
+
+
+async def test_signalling_is_sent_at_once(livekit: LivekitServer) -> None:
+    """Without Nagle's delay, which the SDK leaves on; the connections of others stay as they are."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            room = rtc.Room()
+            settings = _settings(livekit.url, livekit.api_key, livekit.api_secret)
+            await connect(room, livekit.url, agent_token(settings.livekit, "at-once", "agent"))
+            assert True in are_sent_at_once(livekit.port)
+            assert False not in are_sent_at_once(livekit.port)
+            assert are_sent_at_once(port) == [False]
+            await room.disconnect()
 
 
 @pytest.mark.parametrize("prepared", [False, True])
