@@ -1,7 +1,7 @@
 """livekit-server on this machine: found or built once, then run as a process of its own on loopback.
 
 The configuration is that of the measurements in which LiveKit and the rtc SDK were run on one machine: one UDP port for
-all media, ICE lite and the loopback interface alone, since nothing outside this machine takes part.
+all media and the loopback interface alone, since nothing outside this machine takes part.
 """
 
 from __future__ import annotations
@@ -200,7 +200,6 @@ class LivekitServer:
             "tcp_port": 0,
             "node_ip": self._node_ip,
             "use_external_ip": False,
-            "use_ice_lite": True,
             # Else the server hands out public STUN servers by name, and offline every client then starts resolver
             # threads for ever: half a core for 12 rooms. Nobody listens here, and nobody needs to.
             "stun_servers": ["127.0.0.1:9"],
