@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from actors import control_plane
-from actors.ports import RayCallActors, RayHistory, RayNodes, farewell
+from actors.ports import RayCallActors, RayNodes, farewell
 from cluster.budget.desk import Desk
 from cluster.budget.policies import read_policy
 from cluster.budget.policy import Policy
@@ -43,7 +43,7 @@ async def open_desk(settings: Settings, scope: AsyncExitStack) -> tuple[Desk, Ke
         engine=engine,
         actors=RayCallActors(settings),
         nodes=RayNodes(),
-        history=RayHistory(),
+        history=control_plane.history(),
         farewell=partial(farewell, settings),
         close_room=rooms.delete,
         policy=policy,

@@ -96,24 +96,6 @@ async def farewell(settings: Settings, request: CallRequest) -> None:
     await names.farewell(settings, request)
 
 
-class RayHistory:
-    """The `Records` actor."""
-
-    async def begin(self, request: CallRequest, started_at: float) -> None:
-        """A call was admitted."""
-        await names.records().begin.remote(request, started_at)
-
-    async def finish(self, record: CallRecord) -> None:
-        """A call is over."""
-        await names.records().finish.remote(record)
-
-    async def recall(self, call_id: str) -> Mapping[str, Any] | None:
-        """What is known of a call."""
-        everybody = None
-        shown: Mapping[str, Any] | None = await names.records().call.remote(call_id, everybody)
-        return shown
-
-
 async def _answer(reference: Awaitable[T]) -> T:
     """What the actor's method returned. Whatever it raised, nothing can be expected of that actor."""
     try:

@@ -85,14 +85,14 @@ class NodesUnknown(Exception):
 class History(Protocol):
     """The `Records` actor. All may be repeated: the first ending of a call is its ending. All may raise anything."""
 
-    async def begin(self, request: CallRequest, started_at: float) -> None:
+    async def begin(self, request: CallRequest, started_at: float, /) -> None:
         """A call was admitted. `started_at` is UTC seconds."""
 
-    async def finish(self, record: CallRecord) -> None:
+    async def finish(self, record: CallRecord, /) -> None:
         """A call is over."""
 
-    async def recall(self, call_id: str) -> Mapping[str, Any] | None:
-        """What is known of a call, as `call_view` shows it; None where nothing is."""
+    async def call(self, call_id: str, tenant: str | None, /) -> Mapping[str, Any] | None:
+        """What is known of a call of a tenant (None: of any), as `call_view` shows it; None where nothing is."""
 
 
 Farewell = Callable[[CallRequest], Awaitable[None]]

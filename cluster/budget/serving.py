@@ -283,7 +283,7 @@ class Serving:
             return
         try:
             async with asyncio.timeout(RECALL_WITHIN_S):
-                shown = await self._history.recall(call.request.call_id)
+                shown = await self._history.call(call.request.call_id, call.request.tenant)
         except Exception as error:  # noqa: BLE001 - better a call that begins again than none
             log.warning("the history of a lost call could not be read: %s", type(error).__name__)
             return

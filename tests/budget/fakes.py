@@ -311,7 +311,7 @@ class FakeHistory:
         await self._answer()
         self.finished.setdefault(record.call_id, record)
 
-    async def recall(self, call_id: str) -> dict[str, Any] | None:
+    async def call(self, call_id: str, tenant: str | None) -> dict[str, Any] | None:  # noqa: ARG002
         """As the real one."""
         await self._answer()
         return self.shown.get(call_id)
