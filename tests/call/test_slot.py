@@ -200,7 +200,7 @@ async def test_barge_in_silences_the_agent_and_the_line_says_what_was_heard(rig:
         assert "barge_in_p50" in record.timings_ms
 
 
-async def test_a_caller_hears_a_sentence_when_the_endpoint_is_dead(rig: Rigs) -> None:
+async def the_endpoint_is_dead(rig: Rigs) -> None:
     """Nobody is left in silence: the recorded sentence is played, then the line is closed."""
     at = await rig(None)
     prepared = await at.slot.prepare("baker")
@@ -213,6 +213,46 @@ async def test_a_caller_hears_a_sentence_when_the_endpoint_is_dead(rig: Rigs) ->
     assert record.outcome == o.LIVE_UNREACHABLE
     await caller.until_put_out()
     assert caller.loud_ms > 3_000
+
+
+async def no_session_comes_back(rig: Rigs) -> None:
+    """The session dies, and every new one is refused: a filler, then the truth."""
+    faults = [
+        {"at": "turn", "turn": 2, "do": "abort"},
+        {"at": "setup", "do": "close", "sessions": list(range(2, 60))},
+    ]
+    async with LiveEndpoint(scenario(faults=faults)) as endpoint:
+        at = await rig(endpoint)
+        await at.slot.prepare("baker")
+        caller = await at.greeted()
+        await caller.say("What time do you open?")
+        record = await at.slot.wait()
+        assert record.outcome == o.LIVE_LOST
+        assert "could not be kept: provider-down" in record.detail
+        await caller.until_put_out()
+        assert caller.loud_ms > 3_000
+
+
+async def the_model_has_no_voice(rig: Rigs) -> None:
+    """No turn brings audio: step by step everything is tried, then the caller hears the sentence."""
+    faults = [{"at": "turn", "turn": n, "do": "silent"} for n in range(2, 9)]
+    faults.append({"at": "turn", "turn": 1, "do": "silent", "sessions": list(range(2, 9))})
+    async with LiveEndpoint(scenario(faults=faults)) as endpoint:
+        at = await rig(endpoint)
+        caller = await at.greeted()
+        await caller.say("What time do you open?")
+        assert (await at.slot.wait()).outcome == o.LIVE_LOST
+        cures = [e.fields["cure"] for e in at.desk.events if e.kind == "fault" and e.fields["what"] == "stall"]
+        assert cures == ["nudge", "resume", "fresh", "fresh", "give-up"]
+        await caller.until_put_out()
+        assert caller.loud_ms > 3_000
+
+
+async def test_a_caller_hears_a_sentence_when_there_is_no_model_to_talk_to(rig: Rigs) -> None:
+    """Whatever is the matter with it. Each waits for what may come yet, so they are held at the same time."""
+    async with asyncio.TaskGroup() as calls:
+        for hold in (the_endpoint_is_dead, no_session_comes_back, the_model_has_no_voice):
+            calls.create_task(hold(rig))
 
 
 @pytest.mark.parametrize(
@@ -231,44 +271,11 @@ async def test_a_session_that_dies_is_resumed_and_the_question_answered(rig: Rig
         assert (await at.slot.wait()).outcome == o.HUNG_UP_BY_API
 
 
-async def test_a_caller_hears_a_sentence_when_no_session_comes_back(rig: Rigs) -> None:
-    """The session dies, and every new one is refused: a filler, then the truth."""
-    faults = [
-        {"at": "turn", "turn": 2, "do": "abort"},
-        {"at": "setup", "do": "close", "sessions": list(range(2, 60))},
-    ]
-    async with LiveEndpoint(scenario(faults=faults)) as endpoint:
-        at = await rig(endpoint)
-        await at.slot.prepare("baker")
-        caller = await at.greeted()
-        await caller.say("What time do you open?")
-        record = await at.slot.wait()
-        assert record.outcome == o.LIVE_LOST
-        assert "could not be kept: provider-down" in record.detail
-        await caller.until_put_out()
-        assert caller.loud_ms > 3_000
-
-
 async def test_a_setup_that_hangs_is_given_up_in_time(rig: Rigs) -> None:
     """The SDK would wait for ever; the slot waits for as long as the settings say."""
     async with LiveEndpoint(scenario(faults=[{"at": "setup", "do": "hang"}])) as endpoint:
         at = await rig(endpoint)
         assert "within 3 s" in (await at.slot.prepare("baker")).error
-
-
-async def test_a_model_without_a_voice_is_nudged_replaced_and_then_given_up(rig: Rigs) -> None:
-    """No turn brings audio: step by step everything is tried, then the caller hears the sentence."""
-    faults = [{"at": "turn", "turn": n, "do": "silent"} for n in range(2, 9)]
-    faults.append({"at": "turn", "turn": 1, "do": "silent", "sessions": list(range(2, 9))})
-    async with LiveEndpoint(scenario(faults=faults)) as endpoint:
-        at = await rig(endpoint)
-        caller = await at.greeted()
-        await caller.say("What time do you open?")
-        assert (await at.slot.wait()).outcome == o.LIVE_LOST
-        cures = [e.fields["cure"] for e in at.desk.events if e.kind == "fault" and e.fields["what"] == "stall"]
-        assert cures == ["nudge", "resume", "fresh", "fresh", "give-up"]
-        await caller.until_put_out()
-        assert caller.loud_ms > 3_000
 
 
 async def test_a_session_that_carried_a_caller_serves_no_other(rig: Rigs) -> None:

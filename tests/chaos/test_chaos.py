@@ -11,8 +11,8 @@ import pytest
 from tests.chaos.__main__ import run
 from tests.chaos.run import FAULTS, Tally
 
-SPEED: Final = 42
-"""Of the lifecycle clock: 70 minutes pass in 100 seconds."""
+SPEED: Final = 54
+"""Of the lifecycle clock: 70 minutes pass in 78 seconds."""
 ROTATIONS: Final = [{"at": "answer", "turn": 0, "after_ms": 700, "do": "go_away", "time_left": "9s", "every": 2}]
 LIFETIME: Final = [{"at": "time", "after_ms": 540_000, "do": "go_away", "time_left": "210s"}]
 
@@ -37,7 +37,7 @@ def outcomes() -> Outcomes:
         return await asyncio.gather(
             run(6, 60, FAULTS),
             run(2, 30, ROTATIONS, resume_while_open="allowed"),
-            run(1, 100, LIFETIME, rounds=9, clock_speed=SPEED),
+            run(1, 78, LIFETIME, rounds=9, clock_speed=SPEED),
         )
 
     return Outcomes(*asyncio.run(hold()))
