@@ -182,7 +182,7 @@ class OpenCall:
             to=request.to,
             from_=request.from_,
             transcript=known.transcript,
-            detail=LOST_DETAIL if renewal else NEVER_RENEWED_DETAIL,
+            detail=LOST_DETAIL if renewal or self.recalled else NEVER_RENEWED_DETAIL,
             metered=bill.metered,
             charges_usd_micros=bill.charges,
         )

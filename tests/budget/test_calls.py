@@ -200,7 +200,9 @@ def test_the_record_of_a_call_that_was_lost_with_the_pool_has_what_was_said(prof
     assert not call.has_listener
     call.recalled = Checkpoint(leg="answered", answered_s=2.0, transcript=said)
     assert call.has_listener
-    assert call.lost_record(LEASE, o.ACTOR_DIED, 110.0).transcript == said
+    record = call.lost_record(LEASE, o.ACTOR_DIED, 110.0)
+    assert record.transcript == said
+    assert "last sign of life" in record.detail
 
 
 def test_requests_and_records_survive_being_written_as_json() -> None:
