@@ -37,10 +37,6 @@ async def _ready() -> Settings:
     settings = load_settings()
     configure_logging(settings)
     await asyncio.to_thread(names.ensure_control_plane, settings)
-    # They open the database with their first message, for which no caller should have to wait; should it be away, the
-    # replica is there to say so.
-    opening = control_plane.pool().statistics(), control_plane.history().statistics()
-    await asyncio.gather(*opening, return_exceptions=True)
     return settings
 
 

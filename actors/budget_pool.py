@@ -10,6 +10,8 @@ import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+import ray
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -23,7 +25,11 @@ class BudgetPool:
     """The one that admits calls, holds their money and lends them actors; see `Desk` for what each method does."""
 
     def __init__(self, settings: Settings) -> None:
-        """Everything is opened with the first message, since that takes longer than an actor should to be made."""
+        """Everything is opened with the first message, since that takes longer than an actor should to be made.
+
+        It comes from the actor itself: a process that follows one that died may have calls that died with it, and then
+        nobody speaks to it.
+        """
         from cluster.logs import configure_logging
 
         configure_logging(settings)
@@ -31,6 +37,7 @@ class BudgetPool:
         self._opening = asyncio.Lock()
         self._opened: tuple[Desk, KeyRing] | None = None
         self._close = AsyncExitStack()
+        ray.get_runtime_context().current_actor.capacity.remote()
 
     async def fingerprint(self) -> str:
         """Of the settings that it was made with."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import ray
+
 if TYPE_CHECKING:
     from cluster.messages import CallEvent, CallQuery, CallRecord, CallRequest
     from cluster.records.history import History
@@ -18,10 +20,11 @@ class Records:
     """Every call, every event, every ending; see `History` for what each method does."""
 
     def __init__(self, settings: Settings) -> None:
-        """The database is opened with the first message."""
+        """The database is opened with the first message. It sends itself one, so that no caller waits for that."""
         self._settings = settings
         self._opening = asyncio.Lock()
         self._opened: History | None = None
+        ray.get_runtime_context().current_actor.statistics.remote()
 
     async def fingerprint(self) -> str:
         """Of the settings that it was made with."""
