@@ -37,7 +37,8 @@ class BudgetPool:
         self._opening = asyncio.Lock()
         self._opened: tuple[Desk, KeyRing] | None = None
         self._close = AsyncExitStack()
-        ray.get_runtime_context().current_actor.capacity.remote()
+        if ray.is_initialized():  # as everywhere but in tests of the class
+            ray.get_runtime_context().current_actor.capacity.remote()
 
     async def fingerprint(self) -> str:
         """Of the settings that it was made with."""

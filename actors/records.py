@@ -24,7 +24,8 @@ class Records:
         self._settings = settings
         self._opening = asyncio.Lock()
         self._opened: History | None = None
-        ray.get_runtime_context().current_actor.statistics.remote()
+        if ray.is_initialized():  # as everywhere but in tests of the class
+            ray.get_runtime_context().current_actor.statistics.remote()
 
     async def fingerprint(self) -> str:
         """Of the settings that it was made with."""
