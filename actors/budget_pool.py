@@ -10,7 +10,7 @@ import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
-import ray
+from actors import names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,8 +37,7 @@ class BudgetPool:
         self._opening = asyncio.Lock()
         self._opened: tuple[Desk, KeyRing] | None = None
         self._close = AsyncExitStack()
-        if ray.is_initialized():  # as everywhere but in tests of the class
-            ray.get_runtime_context().current_actor.capacity.remote()
+        names.speak_to_itself("capacity")
 
     async def fingerprint(self) -> str:
         """Of the settings that it was made with."""

@@ -112,6 +112,15 @@ def ensure_campaign_book(settings: Settings) -> None:
     _control(CampaignBook, CAMPAIGN_BOOK, settings)
 
 
+def speak_to_itself(method: str) -> None:
+    """Have the actor that is being constructed get that message first, in the process after a death too.
+
+    Ray tells nobody that it has restarted an actor. A class that is used without Ray gets none.
+    """
+    if ray.is_initialized() and ray.get_runtime_context().get_actor_id():
+        getattr(ray.get_runtime_context().current_actor, method).remote()
+
+
 def budget_pool() -> Any:
     """The handle of the one budget and pool actor."""
     return ray.get_actor(BUDGET_POOL, namespace=NAMESPACE)

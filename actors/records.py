@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import ray
+from actors import names
 
 if TYPE_CHECKING:
     from cluster.messages import CallEvent, CallQuery, CallRecord, CallRequest
@@ -24,8 +24,7 @@ class Records:
         self._settings = settings
         self._opening = asyncio.Lock()
         self._opened: History | None = None
-        if ray.is_initialized():  # as everywhere but in tests of the class
-            ray.get_runtime_context().current_actor.statistics.remote()
+        names.speak_to_itself("statistics")
 
     async def fingerprint(self) -> str:
         """Of the settings that it was made with."""
