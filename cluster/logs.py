@@ -11,13 +11,13 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import structlog
-from structlog.stdlib import ExtraAdder, ProcessorFormatter
-from structlog.typing import Processor
+from pythonjsonlogger.json import JsonFormatter
 
 from cluster.telephony.masking import mask
 
@@ -45,16 +45,15 @@ _SECRETS = re.compile(
 _NUMBER = re.compile(r"(?:\+|%2B)[1-9][0-9]{6,14}|(?<=sip:)[0-9]{5,}(?=@)")
 _CARD = re.compile(r"(?<![\d.])[3-6]\d{3}[ -]?\d{4,6}[ -]?\d{4,5}[ -]?\d{0,4}(?![\d.])")
 _CARDS_DIGITS = range(13, 17)
-_RAYS_OWN = "_ray_"
-"""What Ray adds to every record of a process that it runs in."""
 _STAYS = frozenset({"timestamp", "level", "logger", "call_id"})
+_call_id: ContextVar[str] = ContextVar("call_id", default="")
 
 
 def configure_logging(settings: Settings) -> None:
     """Send the process's log to standard error, at the settings' level and in their format. May be called again."""
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter(as_json=as_json))
+    handler.setFormatter(JsonLines() if as_json else PlainLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
@@ -67,31 +66,51 @@ def configure_logging(settings: Settings) -> None:
         library.propagate = True
 
 
-def formatter(*, as_json: bool) -> logging.Formatter:
-    """Renders one record as JSON, or for people."""
-    render: Processor = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
-    return ProcessorFormatter(
-        foreign_pre_chain=[
-            structlog.contextvars.merge_contextvars,
-            structlog.stdlib.add_log_level,
-            structlog.stdlib.add_logger_name,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            ExtraAdder(),
-        ],
-        processors=[
-            ProcessorFormatter.remove_processors_meta,
-            structlog.processors.format_exc_info,
-            _clean,
-            render,
-        ],
-    )
-
-
 @contextmanager
 def call_scope(call_id: str) -> Iterator[None]:
     """Every line that is logged inside, also by tasks begun inside, carries the call's id."""
-    with structlog.contextvars.bound_contextvars(call_id=call_id):
+    token = _call_id.set(call_id)
+    try:
         yield
+    finally:
+        _call_id.reset(token)
+
+
+class JsonLines(JsonFormatter):
+    """Renders a record as one JSON object."""
+
+    def __init__(self) -> None:
+        """What the record itself carries is put in by `add_fields`; the rest is its `extra`."""
+        super().__init__([], rename_fields={"exc_info": "exception"})
+
+    def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
+        """Begin with when, how bad, by whom and in which call."""
+        log_data["timestamp"] = datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z")
+        log_data["level"] = record.levelname.lower()
+        log_data["logger"] = record.name
+        if call_id := _call_id.get():
+            log_data["call_id"] = call_id
+        log_data["event"] = record.message
+        super().add_fields(log_data, record, message_dict)
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        """Clean it: the last step before the rendering."""
+        return {
+            key: value if key in _STAYS else _cleaned(value)
+            for key, value in log_data.items()
+            if not key.startswith(PII)
+        }
+
+
+class PlainLines(JsonLines):
+    """Renders a record for people: what happened, then the rest as `key=value`, an exception below."""
+
+    def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
+        """One line, and as many as the exception has."""
+        when, level, event = (log_data.pop(key) for key in ("timestamp", "level", "event"))
+        exception = log_data.pop("exception", None)
+        line = " ".join([f"{when} {level:<8} {event}", *(f"{key}={value}" for key, value in log_data.items())])
+        return line if exception is None else f"{line}\n{exception}"
 
 
 def redact(text: str) -> str:
@@ -105,14 +124,6 @@ def _is_card(text: str) -> bool:
     digits = [int(character) for character in text if character.isdigit()]
     doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
     return len(digits) in _CARDS_DIGITS and str(sum(doubled) + sum(digits[-1::-2])).endswith("0")
-
-
-def _clean(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {
-        key: value if key in _STAYS else _cleaned(value)
-        for key, value in event.items()
-        if not key.startswith((PII, _RAYS_OWN))
-    }
 
 
 def _cleaned(value: Any) -> Any:

@@ -10,7 +10,7 @@ from io import StringIO
 
 import pytest
 
-from cluster.logs import call_scope, configure_logging, formatter, redact
+from cluster.logs import JsonLines, call_scope, configure_logging, redact
 from cluster.settings import load_settings
 from tests.test_settings import REQUIRED
 
@@ -23,7 +23,7 @@ def output() -> Iterator[StringIO]:
     """What a logger of this test's own writes, as JSON lines."""
     stream = StringIO()
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(formatter(as_json=True))
+    handler.setFormatter(JsonLines())
     log.addHandler(handler)
     log.setLevel(logging.DEBUG)
     log.propagate = False

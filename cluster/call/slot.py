@@ -20,7 +20,7 @@ from cluster.call import engine
 from cluster.call.call import PhoneCall
 from cluster.call.equipment import Equipment, Upstream
 from cluster.call.faults import diagnose
-from cluster.call.live import LiveSession, LiveUnavailable, make_client, open_session
+from cluster.call.live import LiveSession, LiveUnavailable, make_client, open_session, rehearse
 from cluster.call.live_link import Opener
 from cluster.call.memory import give_back, memory_mb
 from cluster.call.voice import LINE_HZ
@@ -157,7 +157,7 @@ class CallSlot:
         return "parked" if self._parked is not None and not self._parked.session.closed else "cold"
 
     async def _equip(self) -> None:
-        """Once per process: the clients, and LiveKit's engine, whose first use is slow."""
+        """Once per process: the clients, and what is slow at its first use, which is LiveKit's engine and the SDK."""
         if self._kit is not None:
             return
         settings = self._settings
@@ -169,6 +169,7 @@ class CallSlot:
             slot=self._slot,
             node=self._node,
         )
+        rehearse()
         engine.prepare()
         await rtc.AudioSource(LINE_HZ, 1).aclose()
 

@@ -29,7 +29,16 @@ def loaded_by(*modules: str) -> set[str]:
         pytest.param(
             CALL,
             {"cluster.call.call", "google.genai", "livekit.rtc", "numpy"},
-            {"sqlalchemy", "alembic", "prometheus_client", "fastapi", "fsspec", "ray.serve", "cluster.budget.desk"},
+            {
+                "sqlalchemy",
+                "alembic",
+                "prometheus_client",
+                "fastapi",
+                "fsspec",
+                "rich",
+                "ray.serve",
+                "cluster.budget.desk",
+            },
             id="a call",
         ),
         pytest.param(

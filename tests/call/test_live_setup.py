@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -79,3 +81,11 @@ def test_a_profile_that_is_not_to_be_interrupted() -> None:
 def test_every_session_gets_a_configuration_of_its_own() -> None:
     """The SDK changes the one that it is given."""
     assert live_config(profile()) is not live_config(profile())
+
+
+def test_the_sdk_is_ready_for_sound_before_there_is_any() -> None:
+    """It builds its models at their first use, which must not be a caller's first answer."""
+    message = "types.LiveServerMessage.__pydantic_complete__"
+    code = f"from cluster.call.live import rehearse, types; print({message}); rehearse(); print({message})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
