@@ -14,10 +14,10 @@ LIVEKIT_SERVER := $(BIN)/python -c 'from cluster.local.livekit_server import ens
 demo: venv  ## an inbound and an outbound call on this machine, side by side
 	@$(BIN)/ringmaster demo
 
-# In two processes, since most tests wait for something; a file's tests stay together, for the parts they share.
+# In two processes, since most tests wait for something; tests/conftest.py says which run beside each other.
 test: venv  ## every test, with a real livekit-server
 	@$(LIVEKIT_SERVER)
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 lint: venv
 	@$(BIN)/ruff check .
