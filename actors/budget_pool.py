@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from actors import names
+from actors.answering import control_actor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from cluster.settings import Settings
 
 
+@control_actor
 class BudgetPool:
     """The one that admits calls, holds their money and lends them actors; see `Desk` for what each method does."""
 

@@ -6,7 +6,9 @@ Rule of this file: it imports nothing large. `BudgetPool`, which holds these act
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import logging
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, TypeVar
 
 from actors import control_plane, names
 from cluster.call.watchdog import watch_for_ever
@@ -16,6 +18,10 @@ from cluster.outcome import Outcome
 if TYPE_CHECKING:
     from cluster.messages import ActorStatus, Assignment, CallEvent, CallRecord, Prepared, Renewal, Verdict
     from cluster.settings import Settings
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class RayUpstream:
@@ -28,19 +34,27 @@ class RayUpstream:
 
     async def renew(self, renewal: Renewal) -> Verdict | None:
         """Renew the lease; None where nobody answered in time."""
-        try:
-            verdict: Verdict = await self._budget_pool.renew(renewal)
-        except ControlPlaneDown:
-            return None
+        verdict: Verdict | None = await _unless_down(self._budget_pool.renew(renewal))
         return verdict
 
     async def report(self, events: list[CallEvent]) -> bool:
         """Hand over events; False where nobody took them."""
-        try:
-            await self._records.append(events)
-        except ControlPlaneDown:
-            return False
+        return await _unless_down(self._taken(events)) is not None
+
+    async def _taken(self, events: list[CallEvent]) -> bool:
+        await self._records.append(events)
         return True
+
+
+async def _unless_down(answer: Awaitable[T]) -> T | None:
+    """The answer; None where there is none, whatever the reason: a call must not end by it."""
+    try:
+        return await answer
+    except ControlPlaneDown:
+        return None
+    except Exception:
+        log.exception("a control actor could not be asked")
+        return None
 
 
 class CallActor:

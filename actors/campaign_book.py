@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from actors.answering import control_actor
 from cluster.campaign.store import Begun, CampaignStore, Entry, Move
 from cluster.fingerprint import fingerprint
 from cluster.storage import open_engine, upgrade
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from cluster.settings import Settings
 
 
+@control_actor
 class CampaignBook:
     """What campaigns have to remember; see `CampaignStore` for what each method does."""
 

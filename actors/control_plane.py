@@ -43,7 +43,7 @@ class Remote:
                     # It is gone for good, and its name may be another's by now.
                     self._handle = None
                     return await self._send(name, *arguments)
-        except (*names.UNREACHABLE, TimeoutError, ValueError):
+        except (ControlPlaneDown, *names.UNREACHABLE, TimeoutError, ValueError):
             raise ControlPlaneDown from None
 
     async def _send(self, name: str, *arguments: Any) -> Any:

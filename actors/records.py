@@ -9,6 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from actors import names
+from actors.answering import control_actor
 
 if TYPE_CHECKING:
     from cluster.messages import CallEvent, CallQuery, CallRecord, CallRequest
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from cluster.settings import Settings
 
 
+@control_actor
 class Records:
     """Every call, every event, every ending; see `History` for what each method does."""
 

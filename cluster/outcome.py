@@ -82,6 +82,7 @@ ROOM_UNREACHABLE = Outcome(Result.OURS, "room-unreachable")
 ACTOR_DIED = Outcome(Result.OURS, "actor-died")
 LEASE_EXPIRED = Outcome(Result.OURS, "lease-expired")
 LEASE_LOST = Outcome(Result.OURS, "lease-lost")
+FAULT = Outcome(Result.OURS, "fault")
 UNKNOWN = Outcome(Result.OURS, "unknown")
 
 WHY_NOT: Final[Mapping[Outcome, str]] = {

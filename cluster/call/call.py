@@ -36,7 +36,7 @@ from cluster.call.sentence import FILLER, recorded, unavailable_sentence
 from cluster.call.states import Leg
 from cluster.call.tool_runner import RoomTelephone, ToolRunner
 from cluster.messages import Assignment, CallRecord, Direction, Renewal, Verdict
-from cluster.outcome import Outcome, Result
+from cluster.outcome import Outcome
 from cluster.tools import toolbox
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class PhoneCall:
         except* _Over:
             pass
         except* Exception as errors:  # noqa: BLE001 - a bug of ours must not leave a caller in silence
-            self._outcome = Outcome(Result.OURS, "fault")
+            self._outcome = o.FAULT
             self._core.detail = f"fault in the call: {type(errors.exceptions[0]).__name__}"
         finally:
             await self._clean_up()

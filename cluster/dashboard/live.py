@@ -6,12 +6,15 @@ While nobody watches, nobody is asked.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 from cluster.dashboard.rows import Changes, Row, Rows
 from cluster.dispatch.ports import ControlPlaneDown, History, Pool
+
+log = logging.getLogger(__name__)
 
 EVERY_S: Final = 0.4
 """Changes are gathered for so long: a person sees no difference, and 500 calls cost a few percent of a core."""
@@ -69,26 +72,21 @@ class LiveCalls:
             known = self._html[row.call_id] = row, self._render(row)
         return known[1]
 
-    async def news(self) -> bool:
-        """Wait for the next change; False if there is none for `HEARTBEAT_S`."""
-        try:
-            async with asyncio.timeout(HEARTBEAT_S):
-                await self._news.wait()
-        except TimeoutError:
-            return False
-        return True
-
     async def messages(self, tenant: str) -> AsyncGenerator[bytes, None]:
         """Server-sent events that keep a table of a tenant's calls as it is, beginning with the whole table."""
         await self.rows(tenant)
         version = 0
         with self.watched():
             while True:
+                news = self._news  # of what comes while the message below is on its way, too
                 if self._rows.version > version:
                     version, message = self._message(tenant, version)
                     if message:
                         yield message
-                if not await self.news():
+                try:
+                    async with asyncio.timeout(HEARTBEAT_S):
+                        await news.wait()
+                except TimeoutError:
                     yield b": still here\n\n"
 
     def _message(self, tenant: str, version: int) -> tuple[int, bytes]:
@@ -123,6 +121,9 @@ class LiveCalls:
                     self._tell()
             except ControlPlaneDown:
                 self.reachable = False
+            except Exception:
+                self.reachable = False
+                log.exception("the live calls could not be shown")
             await asyncio.sleep(self._every_s)
 
     async def _ask(self) -> bool:

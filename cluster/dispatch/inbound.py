@@ -80,9 +80,13 @@ class Inbound:
         except BadDispatch as error:
             await self.refuse(inbound_request(arrival, self._default_profile, {}), error.outcome, str(error))
             return None
-        answer = await self._ask(request)
-        if isinstance(answer, Queued | Wait):
-            answer = await self._wait_for_a_place(request, answer)
+        try:
+            answer = await self._ask(request)
+            if isinstance(answer, Queued | Wait):
+                answer = await self._wait_for_a_place(request, answer)
+        except Exception as error:
+            log.exception("a caller could not be taken", extra={"call_id": request.call_id})
+            answer = Refused(outcome=o.FAULT, detail=f"fault in the admission: {type(error).__name__}")
         if isinstance(answer, Admitted):
             return answer
         await self.refuse(request, answer.outcome, answer.detail)

@@ -198,7 +198,10 @@ class Receptionist:
     async def _sweep_for_ever(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_EVERY_S)
-            await self._sweep()
+            try:
+                await self._sweep()
+            except Exception:  # it must not take the connection with it, by which callers come
+                log.exception("the jobs of calls that are over could not be looked for")
 
     async def _sweep(self) -> None:
         """Let go of the jobs whose calls are over, which `BudgetPool` knows and LiveKit's `termination` does not."""
