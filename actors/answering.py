@@ -10,6 +10,7 @@ import functools
 import inspect
 import logging
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
@@ -48,11 +49,15 @@ def _answering(method: Callable[..., Awaitable[Any]], told: dict[str, float]) ->
 
 
 def _tell(method: str, error: Exception, told: dict[str, float]) -> None:
-    why = f"{type(error).__name__}: {error}"
+    # A library's text may hold a caller's words, as the parameters of a statement; our own never does.
+    why = str(error) if isinstance(error, RingmasterError) else _where(error)
     if time.monotonic() - told.get(why, -TELL_EVERY_S) < TELL_EVERY_S:
         return
     told.clear()
     told[why] = time.monotonic()
-    # What a person can mend says so in its own words; where it came from helps nobody.
-    trace = None if isinstance(error, RingmasterError) else error
-    log.error("%s can't answer: %s", method, why.splitlines()[0], exc_info=trace)
+    log.error("%s can't answer: %s: %s", method, type(error).__name__, why)
+
+
+def _where(error: Exception) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"in {frame.filename}:{frame.lineno}"

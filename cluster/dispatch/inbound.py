@@ -84,8 +84,7 @@ class Inbound:
             answer = await self._ask(request)
             if isinstance(answer, Queued | Wait):
                 answer = await self._wait_for_a_place(request, answer)
-        except Exception as error:
-            log.exception("a caller could not be taken", extra={"call_id": request.call_id})
+        except Exception as error:  # noqa: BLE001 - whatever it is, somebody's phone is ringing
             answer = Refused(outcome=o.FAULT, detail=f"fault in the admission: {type(error).__name__}")
         if isinstance(answer, Admitted):
             return answer

@@ -16,6 +16,7 @@ from actors.budget_pool import BudgetPool
 from actors.ports import RayCallActor
 from cluster.budget.fleet import Fleet
 from cluster.budget.ports import ActorLost
+from cluster.dispatch.ports import ControlPlaneDown
 from cluster.keys import create_key, revoke_key, sha256_hex
 from cluster.messages import Admitted, CallRecord, Checkpoint, Refused, Renewal, Usage, Verdict
 from cluster.outcome import BLOCKED_NUMBER
@@ -174,7 +175,7 @@ async def test_a_start_that_fails_is_tried_again_with_the_next_message(
 
     monkeypatch.setattr(names, "find_call_actors", find)
     pool = BudgetPool(settings)
-    with pytest.raises(ConnectionError):
+    with pytest.raises(ControlPlaneDown, match="ConnectionError"):
         await pool.capacity()
     assert await pool.capacity() == 8
     await close(pool)

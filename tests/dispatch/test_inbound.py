@@ -149,6 +149,15 @@ async def test_without_the_control_actors_the_caller_is_refused(
     assert await outcome_of(history) is None
 
 
+async def test_a_fault_of_ours_leaves_nobody_ringing(
+    inbound: i.Inbound, pool: PoolDouble, rooms: RoomsDouble, history: HistoryPort
+) -> None:
+    """The caller gets a final answer, and the record says whose fault it was."""
+    pool.answers = [RuntimeError("a bug")]
+    assert await inbound.take(ARRIVAL) is None
+    assert (rooms.deleted, await outcome_of(history)) == ([ROOM], o.FAULT)
+
+
 @pytest.mark.parametrize("case", [('{"profile": "nobody"}', UNKNOWN_PROFILE), ('{"context": 1}', BAD_METADATA)])
 async def test_a_dispatch_that_cannot_be_served_is_refused(
     inbound: i.Inbound, pool: PoolDouble, rooms: RoomsDouble, history: HistoryPort, case: tuple[str, Outcome]

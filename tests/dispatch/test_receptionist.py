@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from livekit import api
@@ -351,15 +352,43 @@ async def test_a_job_that_fails_is_let_go(
     inbound: Inbound,
     pool: PoolDouble,
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A bug in taking one job does not harm the others, and its text stays out of the log."""
     pool.answers = [RuntimeError("+15551230001")]
     async with at_work(post_at(livekit), inbound, pool) as receptionist:
-        await dispatch(admin, "room-1")
-        await until(lambda: "taking a job failed" in caplog.text and receptionist.statistics()["jobs"] == 0)
+        with monkeypatch.context() as broken:
+            broken.setattr(inbound, "refuse", pool.admit)  # which has no such arguments
+            await dispatch(admin, "room-1")
+            await until(lambda: "taking a job failed" in caplog.text and receptionist.statistics()["jobs"] == 0)
         await dispatch(admin, "room-2")
         await until(lambda: receptionist.statistics()["admitted"] == 1)
     assert "15551230001" not in str([vars(record) for record in caplog.records])
+
+
+async def test_what_fails_beside_the_connection_does_not_end_it(
+    livekit: LivekitServer,
+    admin: api.LiveKitAPI,
+    inbound: Inbound,
+    pool: PoolDouble,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Callers go on coming by it, and what was not swept is swept later."""
+
+    async def broken(_tenant: str | None) -> list[dict[str, Any]]:
+        raise RuntimeError("no list of calls")
+
+    monkeypatch.setattr(r, "SWEEP_EVERY_S", 0.01)
+    async with at_work(post_at(livekit), inbound, pool) as receptionist:
+        connection = receptionist._connection
+        with monkeypatch.context() as fault:
+            fault.setattr(pool, "live_calls", broken)
+            await dispatch(admin, "room-1")
+            await until(lambda: "finished jobs are not let go: RuntimeError" in caplog.text)
+        pool.live.clear()
+        await until(lambda: receptionist.statistics()["jobs"] == 0)
+        assert receptionist._connection is connection
 
 
 async def test_a_wrong_key_is_told_and_tried_again(

@@ -144,7 +144,12 @@ def cluster(system: System) -> Iterator[None]:
 
 def budget_pool_process() -> int:
     """The process of `BudgetPool`, as soon as there is one."""
-    actor_id = names.budget_pool()._actor_id.hex()
+    return process_of(names.budget_pool())
+
+
+def process_of(control_actor: Any) -> int:
+    """Its process, as soon as there is one."""
+    actor_id = control_actor._actor_id.hex()
 
     def find() -> int | None:
         pid = int(actors(actor_id).get("Pid") or 0)

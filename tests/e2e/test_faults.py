@@ -15,7 +15,8 @@ import ray
 from livekit import api
 
 from actors import names
-from tests.e2e.conftest import System, budget_pool_process, until
+from cluster.dispatch.ports import ControlPlaneDown
+from tests.e2e.conftest import System, budget_pool_process, process_of, until
 from tests.e2e.test_calls import said
 
 SHORT = [
@@ -46,7 +47,7 @@ def test_call_processes_run_at_full_priority(system: System) -> None:
         assert int(stat.rpartition(")")[2].split()[16]) == 0
 
 
-def process_of(call_id: str) -> int:
+def process_with(call_id: str) -> int:
     """The process that has the call, as soon as one does."""
 
     def find() -> int | None:
@@ -77,7 +78,7 @@ def begun(system: System, number: int = 1) -> list[tuple[str, str]]:
 def test_a_lost_call_process_costs_no_call(system: System) -> None:
     """One is killed and one frozen: the phones stay up, the conversations go on, and nobody is greeted again."""
     calls = begun(system, 2)
-    killed, frozen = (process_of(call_id) for _, call_id in calls)
+    killed, frozen = (process_with(call_id) for _, call_id in calls)
     os.kill(killed, signal.SIGKILL)
     os.kill(frozen, signal.SIGSTOP)
     try:
@@ -96,12 +97,41 @@ def test_a_lost_call_process_costs_no_call(system: System) -> None:
 def test_a_call_process_that_is_lost_with_budget_pool_costs_no_call(system: System) -> None:
     """The pool's next process has heard of the call by the database and the history alone."""
     ((phone_call, call_id),) = begun(system)
-    lost = process_of(call_id)
+    lost = process_with(call_id)
     os.kill(budget_pool_process(), signal.SIGKILL)
     os.kill(lost, signal.SIGKILL)
     phone = system.phone(phone_call)
     check(phone, system.ended(call_id))
     system.until_warm()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_control_actors_that_cannot_open_their_database_end_no_call(system: System) -> None:
+    """They have lost their processes meanwhile, and answer nobody until it is back."""
+    ((phone_call, call_id),) = begun(system)
+    lock = Path(system.ready["state_dir"], "ringmaster.db.lock")
+    lock.unlink()
+    lock.mkdir()
+    try:
+        for actor in (names.budget_pool(), names.records()):
+            os.kill(process_of(actor), signal.SIGKILL)
+        until(lambda: is_down(names.budget_pool().capacity) and is_down(names.records().statistics))
+    finally:
+        lock.rmdir()
+    phone = system.phone(phone_call)
+    check(phone, system.ended(call_id))
+    system.until_warm()
+
+
+def is_down(method: Any) -> bool:
+    """Whether a control actor says that it can't answer, rather than nothing."""
+    try:
+        ray.get(method.remote())
+    except ControlPlaneDown:
+        return True
+    except names.UNREACHABLE:
+        pass
+    return False
 
 
 def check(phone: dict[str, Any], call: dict[str, Any]) -> None:
