@@ -59,6 +59,10 @@ class BudgetPool:
         """End a live call, or take one from the queue; False where there is none."""
         return await (await self._desk()).hangup(call_id)
 
+    async def leave_queue(self, call_id: str) -> bool:
+        """Take a call from the queue, and leave it alone if it is live; False where it is not in the queue."""
+        return await (await self._desk()).leave_queue(call_id)
+
     async def live_calls(self, tenant: str | None = None) -> list[dict[str, Any]]:
         """The live calls of a tenant, or of all, with masked numbers."""
         return (await self._desk()).live_calls(tenant)

@@ -53,6 +53,8 @@ class CallRequest:
     """LiveKit's id of the SIP trunk. Outbound: chosen by admission. Inbound: empty where only LiveKit knows it."""
     calling_hours: str = ""
     """When the callee may be dialled, see `cluster.telephony.hours`; empty: when the policy allows it."""
+    dial_before: float | None = None
+    """UTC seconds: it is too late from then on, whatever the hours above say of the number."""
     priority: int = 0
     """Higher is served first."""
     max_duration_s: float | None = None

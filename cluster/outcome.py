@@ -75,6 +75,7 @@ UNKNOWN_HOURS = Outcome(Result.POLICY, "calling-hours-unknown")
 DRAINING = Outcome(Result.POLICY, "draining")
 QUEUE_FULL = Outcome(Result.POLICY, "queue-full")
 WAITED_TOO_LONG = Outcome(Result.POLICY, "waited-too-long")
+WITHDRAWN = Outcome(Result.POLICY, "withdrawn")
 LIVE_UNREACHABLE = Outcome(Result.MODEL, "live-unreachable")
 LIVE_UNAVAILABLE = Outcome(Result.MODEL, "live-unavailable")
 LIVE_LOST = Outcome(Result.MODEL, "live-lost")
@@ -101,6 +102,7 @@ WHY_NOT: Final[Mapping[Outcome, str]] = {
     OVER_TRUNK_RATE: "The trunk takes no more calls in this second.",
     LIVE_UNAVAILABLE: "The model does not serve, so nobody is dialled.",
     QUEUE_FULL: "As many of the tenant's calls wait as may.",
+    WITHDRAWN: "Whoever asked for the call took it from the queue.",
     WAITED_TOO_LONG: "The call could not start before its time in the queue was up.",
 }
 """Why a call may not start, or not yet: every reason that admission has, in the order in which it looks."""

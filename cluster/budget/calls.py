@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from cluster import outcome as o
 from cluster.budget.admission import Wish
-from cluster.budget.leases import Lease
+from cluster.budget.leases import Lease, LeaseState
 from cluster.budget.pricing import (
     SLICE_S,
     Ahead,
-    Bill,
     Route,
     Talk,
     Tariff,
     ahead_usd_micros,
-    charges,
     dearer,
     estimate_usd_micros,
     instruction_tokens,
+    priced,
 )
 from cluster.messages import Assignment, CallRecord, CallRequest, Checkpoint, Direction, Line, Metered, Renewal, Usage
 from cluster.outcome import Outcome
@@ -75,9 +75,10 @@ class Terms:
         return Ahead(goodbye=goodbye, soon=soon, slice=slice_)
 
 
-def terms_of(request: CallRequest, profile: Profile, prices: Prices, day: date) -> Terms:
+def terms_of(request: CallRequest, profile: Profile, prices: Prices, day: date, used: Iterable[str] = ()) -> Terms:
     """The tighter one of the request's and the profile's limits, and the prices of the day.
 
+    `used` are models that the call has used already: the profile may have had others then.
     Raises `PriceError` for a model without a price.
     """
     route = Route(request.direction, request.trunk, request.to)
@@ -90,7 +91,7 @@ def terms_of(request: CallRequest, profile: Profile, prices: Prices, day: date) 
         max_cost_usd_micros=max_cost if asked_cost is None else min(asked_cost, max_cost),
         talk=Talk(instruction_tokens(profile.instructions), compression.trigger_tokens, compression.target_tokens),
         important=request.direction is Direction.INBOUND or request.priority >= HIGH_PRIORITY,
-        tariff=prices.tariff(route, [target.model for target in profile.targets()], day),
+        tariff=prices.tariff(route, [*dict.fromkeys((*(target.model for target in profile.targets()), *used))], day),
     )
 
 
@@ -111,6 +112,17 @@ class OpenCall:
     """The newest reservation beyond the first, done when it is durable. Nobody may spend it before."""
     hangup_asked: bool = False
     """Before the actor had begun; it is told when it has."""
+
+    def nobody_was_called(self, lease: Lease) -> bool:
+        """It is to be dialled, and certainly no phone has rung yet."""
+        may_have_leg = lease.dialled or (self.recalled is not None and self.recalled.has_leg)
+        return self.request.direction is Direction.OUTBOUND and not may_have_leg
+
+    def too_late(self, lease: Lease, utc: float) -> Outcome | None:
+        """Why nobody is to be dialled for it any more; it was admitted, and has not begun."""
+        if self.hangup_asked or lease.state is LeaseState.WINDING_DOWN:
+            return o.HUNG_UP_BY_API
+        return o.WAITED_TOO_LONG if utc - self.started_at > BEGUN_WITHIN_S else None
 
     @property
     def has_listener(self) -> bool:
@@ -142,12 +154,13 @@ class OpenCall:
         if self.renewal is not None:
             at, deaf_s = self.renewal.checkpoint, max(0.0, utc - self.renewed_at)
             return replace(at, age_s=at.age_s + deaf_s, is_deaf=deaf_s > DEAF_S)
-        age_s = max(0.0, utc - self.started_at)
+        # What it has cost so far is in the lease alone; the next process's own bill begins there.
+        age_s, metered = max(0.0, utc - self.started_at), lease.bill.metered
         if self.recalled is not None and self.recalled.has_leg:
-            return replace(self.recalled, age_s=age_s)
+            return replace(self.recalled, age_s=age_s, metered=metered)
         if lease.dialled:
-            return Checkpoint(leg=DIALLING, age_s=age_s)
-        return None
+            return Checkpoint(leg=DIALLING, age_s=age_s, metered=metered)
+        return Checkpoint(age_s=age_s, metered=metered) if lease.bill.charges else None
 
     def lost_record(self, lease: Lease, outcome: Outcome, ended_at: float) -> CallRecord:
         """The record of a call whose actor can't write it any more, from its last checkpoint.
@@ -157,8 +170,7 @@ class OpenCall:
         request, renewal = self.request, self.renewal
         known = renewal.checkpoint if renewal else self.recalled or Checkpoint()
         talk_s = renewal.talk_s if renewal else 0.0
-        cut_off = known.metered
-        bill = dearer(lease.bill, Bill(cut_off, charges(cut_off, self.terms.tariff)))
+        bill = dearer(lease.bill, priced(known.metered, self.terms.tariff))
         answered_s = max(0.0, self.renewed_at - self.started_at - talk_s) if talk_s else None
         return CallRecord(
             call_id=request.call_id,
@@ -195,6 +207,9 @@ DIALLING: Final = "dialling"
 ANSWERED: Final = "answered"
 PHONE_STATES: Final = frozenset({DIALLING, "ringing", ANSWERED})
 """States of a leg with a phone, as `cluster.call.states` names them."""
+BEGUN_WITHIN_S: Final = 300.0
+"""Nobody expects a call later that was admitted; processes and nodes are there sooner."""
+NOT_DIALLED: Final = "It was admitted, and nobody was dialled."
 LOST_DETAIL: Final = "The call's process ended; transcript and cost are those of its last sign of life."
 NEVER_RENEWED_DETAIL: Final = "The call's process gave no sign of life."
 
@@ -224,7 +239,7 @@ def fingerprint(request: CallRequest) -> str:
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
 
-_NOT_CHOSEN: Final = frozenset({"request_id", "call_id", "room", "identity", "trunk"})
+_NOT_CHOSEN: Final = frozenset({"request_id", "call_id", "room", "identity", "trunk", "dial_before"})
 
 
 def request_to_json(request: CallRequest) -> Json:

@@ -1,4 +1,4 @@
-"""News of calls on its way to the history: told again and again until it has it."""
+"""What has to get through: news of calls to the history, and to LiveKit that a room is to be closed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from cluster.budget.ports import History
+    from cluster.budget.ports import CloseRoom, History
     from cluster.messages import CallRecord, CallRequest
 
 log = logging.getLogger(__name__)
@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 ANSWER_WITHIN_S: Final = 5.0
 RETRY_S: Final = 0.5
 RETRY_MAX_S: Final = 10.0
+ROOM_TRIES: Final = 5
 
 
 async def announce(history: History, request: CallRequest, started_at: float) -> None:
@@ -27,6 +28,15 @@ async def announce(history: History, request: CallRequest, started_at: float) ->
 async def deliver(history: History, record: CallRecord) -> None:
     """Return when the history has the record."""
     await _tell(lambda: history.finish(record))
+
+
+async def hang_up(close_room: CloseRoom, room: str) -> None:
+    """Close a room that no agent closes."""
+    for attempt in range(ROOM_TRIES):
+        if await close_room(room):
+            return
+        await asyncio.sleep(RETRY_S * 2**attempt)
+    log.error("a room without an agent could not be closed: LiveKit did not answer %d times", ROOM_TRIES)
 
 
 async def _tell(news: Callable[[], Awaitable[None]]) -> None:

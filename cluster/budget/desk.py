@@ -12,9 +12,10 @@ from datetime import date
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
+from cluster import outcome as o
 from cluster.budget import policies, rows
 from cluster.budget.budgets import Standing, Thresholds, Treasury
-from cluster.budget.calls import OpenCall, terms_of
+from cluster.budget.calls import OpenCall, Terms, terms_of
 from cluster.budget.doorway import Doorway
 from cluster.budget.garage import START_WITHIN_S, Garage
 from cluster.budget.journal import Journal
@@ -27,7 +28,9 @@ from cluster.budget.pool import Pool
 from cluster.budget.pricing import Bill
 from cluster.budget.providers import Providers
 from cluster.budget.serving import SYSTEM_CLOCK, Clock, Serving
+from cluster.errors import PriceError
 from cluster.messages import Admission, CallRequest, Direction, Renewal, Verdict
+from cluster.outcome import WHY_NOT
 from cluster.telephony.masking import mask
 
 if TYPE_CHECKING:
@@ -124,6 +127,7 @@ class Desk:
             close_room=close_room,
             clock=self._clock,
             providers=self._providers,
+            objection=lambda request: self.limits.objection(request),  # noqa: PLW0108 - they come later
             renew_every_s=self._rules.renew_every_s,
             lease_ttl_s=self._rules.lease_ttl_s,
         )
@@ -146,7 +150,7 @@ class Desk:
         for row in stored.open:
             # A profile that is gone meanwhile runs on in its actor; only the margin for its goodbye is a guess.
             profile = self._profiles.get(row.request.profile) or next(iter(self._profiles.values()))
-            terms = terms_of(row.request, profile, self._rules.prices, date.fromisoformat(row.lease.day))
+            terms = self._terms(row, profile)
             # An actor that has not got the call serves others: with the lease it has no more to do.
             slot = row.lease.slot if row.lease.slot in live else ""
             # Whoever holds it has a whole time to live to be heard of: a restart takes nothing from anybody.
@@ -203,7 +207,11 @@ class Desk:
 
     async def hangup(self, call_id: str) -> bool:
         """End a live call, or take one from the queue; False where there is none."""
-        return await self._serving.hang_up(call_id) or self._doorway.waiting_room.leave(call_id)
+        return await self._serving.hang_up(call_id) or await self._doorway.hang_up(call_id)
+
+    async def leave_queue(self, call_id: str) -> bool:
+        """Take a call from the queue; False where it is not there. One that is live goes on."""
+        return await self._doorway.waiting_room.leave(call_id, o.WITHDRAWN, WHY_NOT[o.WITHDRAWN])
 
     def queue(self, tenant: str | None = None) -> list[dict[str, Any]]:
         """Those of a tenant's calls, or of all, that can't start yet, in the order of their arrival."""
@@ -281,6 +289,14 @@ class Desk:
         self._doorway.tick()
         self._garage.tick()
         self._sweep()
+
+    def _terms(self, row: rows.OpenRow, profile: Profile) -> Terms:
+        """Of a call that an earlier process admitted: with what its models cost then, else now."""
+        used, prices = row.lease.bill.metered.usage_by_model, self._rules.prices
+        try:
+            return terms_of(row.request, profile, prices, date.fromisoformat(row.lease.day), used)
+        except PriceError:  # the profile, or the table of prices, is another one since
+            return terms_of(row.request, profile, prices, self._clock.today())
 
     def _treasury(self, policy: Policy) -> Treasury:
         return Treasury(policy.caps(self._rules.daily_budget_usd_micros), self._rules.thresholds)

@@ -20,7 +20,7 @@ from cluster import outcome as o
 from cluster.budget import rows
 from cluster.budget.admission import Admit, decide
 from cluster.budget.calls import OpenCall, fingerprint, terms_of
-from cluster.budget.journal import PATIENCE_S, JournalError
+from cluster.budget.journal import PATIENCE_S, JournalError, Write
 from cluster.budget.leases import Lease
 from cluster.budget.queue import Lane, Queue, Ticket
 from cluster.budget.rows import Answer
@@ -44,6 +44,7 @@ KEY_REUSED: Final = Outcome(Result.POLICY, "idempotency-key-reused")
 REUSED: Final = Refused(outcome=KEY_REUSED, detail="The idempotency key was used for another call; use a new one.")
 DATABASE_UNAVAILABLE: Final = Outcome(Result.OURS, "database-unavailable")
 DATABASE_RETRY_S: Final = 2.0
+HUNG_UP: Final = "It was hung up while it waited in the queue."
 SLOT_FREES_WITHIN_S: Final = 1.0
 """A lost call's actor is being ended, and its place is free in a moment."""
 BEGIN_WITHIN_S: Final = 1.0
@@ -73,7 +74,9 @@ class Doorway:
             weight=lambda tenant: limits.policy.tenant(tenant).weight,
             held=lambda tenant: book.counts[Direction.OUTBOUND, tenant],
         )
-        self.waiting_room = WaitingRoom(self._queue, lambda: limits.policy.queue, journal, history, clock)
+        self.waiting_room = WaitingRoom(
+            self._queue, lambda: limits.policy.queue, journal, history, clock, closed=self._close_for_good
+        )
         self._limits = limits
         self._prices = prices
         self._profiles = profiles
@@ -86,6 +89,8 @@ class Doorway:
         self._lease_ids = lease_ids
         self._answers: dict[tuple[str, str], Answer] = {}
         self._confirming: dict[tuple[str, str], asyncio.Task[Answer | Wait]] = {}
+        self._placed: dict[str, _Placed] = {}
+        """By call, those whose admission is being made durable."""
         self._served_at = 0
         """So many calls were open when somebody was last served: with fewer, those who wait come first."""
         self._alarm: asyncio.TimerHandle | None = None
@@ -135,6 +140,13 @@ class Doorway:
                     soon_s = min(soon_s, said.retry_after_s)
         self._served_at = len(self._book)
         self._serve_again_in(soon_s)
+
+    async def hang_up(self, call_id: str) -> bool:
+        """Somebody does not want a call that is queued, or just being admitted. False where it is neither."""
+        if (placed := self._placed.get(call_id)) is not None:
+            placed.call.hangup_asked = True
+            return True
+        return await self.waiting_room.leave(call_id, o.HUNG_UP_BY_API, HUNG_UP)
 
     def tick(self) -> None:
         """Do what is due."""
@@ -214,6 +226,7 @@ class Doorway:
 
     def _begin_to_confirm(self, placed: _Placed, ticket: Ticket | None = None) -> asyncio.Task[Answer | Wait]:
         key = (placed.call.request.tenant, placed.call.request.request_id)
+        self._placed[placed.lease.call_id] = placed
         confirming = self._confirming[key] = asyncio.create_task(self._confirm(placed, ticket), name="admission")
         confirming.add_done_callback(lambda _: self._confirming.pop(key))
         return confirming
@@ -234,7 +247,11 @@ class Doorway:
             self._garage.give_back(lease.slot)
             if ticket is not None:
                 self.waiting_room.put_back(ticket)
+                if placed.call.hangup_asked:
+                    self.waiting_room.give_up(ticket, o.HUNG_UP_BY_API, HUNG_UP)
             return Wait(outcome=DATABASE_UNAVAILABLE, retry_after_s=DATABASE_RETRY_S)
+        finally:
+            del self._placed[request.call_id]
         self._answers[request.tenant, request.request_id] = answer
         self.admitted["warm" if placed.admitted.warm else "cold"] += 1
         announced = self._serving.begin(lease, placed.call)
@@ -243,6 +260,13 @@ class Doorway:
         # Who asks for the call as soon as it is admitted should find it.
         await asyncio.wait([announced], timeout=BEGIN_WITHIN_S)
         return answer
+
+    def _close_for_good(self, request: CallRequest) -> Write:
+        """A queued call will not start: the same request is still that call, and never another one."""
+        said = Admitted(call_id=request.call_id, lease_id="", warm=False)
+        answer = Answer(fingerprint(request), said, self._clock.utc())
+        self._answers[request.tenant, request.request_id] = answer
+        return rows.answered(request, answer)
 
     def _turn_away(self, answer: Wait | Refused) -> Wait | Refused:
         self.turned_away[answer.outcome.reason] += 1

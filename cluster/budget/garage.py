@@ -143,8 +143,10 @@ class Garage:
         self._pool.weigh(slot, status.memory_mb)
 
     def give_back(self, slot: str) -> None:
-        """The call is over; the actor may serve another."""
-        if slot in self._pool:
+        """The call is over; the actor may serve another, once it is up."""
+        if (task := self._under_way.get(slot)) is not None:
+            task.add_done_callback(lambda _: self.give_back(slot))
+        elif slot in self._pool:
             self._pool.handle(slot, SlotEvent.RETURN, self._now())
             self.tick()
 
@@ -217,14 +219,27 @@ class Garage:
         task.add_done_callback(lambda done: self._under_way.pop(slot) if self._under_way.get(slot) is done else None)
 
     async def _start(self, slot: str, avoid: frozenset[str]) -> None:
+        making = asyncio.ensure_future(self._source.create(slot, avoid))
         try:
             async with asyncio.timeout(START_WITHIN_S):
-                self._actors[slot] = await self._source.create(slot, avoid)
-                status = await self._actors[slot].status()
+                actor = await asyncio.shield(making)
+                if slot in self._pool:  # it may have been given up meanwhile
+                    self._actors[slot] = actor
+                status = await actor.status()
         except (ActorLost, TimeoutError):
+            if slot not in self._actors:
+                self._tasks.spawn("kill of an actor that comes too late", self._kill_when_made(making))
             self.drop(slot)
         else:
+            if slot not in self._actors:
+                await self._kill(actor)
             self._tell(slot, SlotEvent.STARTED, node=status.node)
+
+    async def _kill_when_made(self, making: asyncio.Future[CallActorPort]) -> None:
+        """Nobody else would end it: it is detached, and holds a place."""
+        await asyncio.wait([making])
+        if making.exception() is None:
+            await self._kill(making.result())
 
     async def _prepare(self, slot: str, profile: str) -> None:
         actor = self._actors[slot]

@@ -278,6 +278,10 @@ class LeaseBook:
         verdict = self._verdict(changed) if going_on else Verdict.WIND_DOWN
         return Renewed(verdict, changed, more, binding=more > 0 or changed.dialled > lease.dialled)
 
+    def wind_down(self, lease_id: str) -> Lease:
+        """The call is not wanted any more: nobody begins it, and whoever has it says goodbye."""
+        return self._put(self._moved(lease_id, LeaseEvent.WIND_DOWN))
+
     def end(self, lease_id: str) -> Lease:
         """The call is over: nothing renews the lease or lets it run out while its end is written."""
         return self._put(self._moved(lease_id, LeaseEvent.END))

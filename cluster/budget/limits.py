@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cluster.budget.providers import Providers
     from cluster.budget.rules import DeskRules
     from cluster.budget.serving import Clock
+    from cluster.outcome import Outcome
     from cluster.profiles import Profile
 
 
@@ -84,6 +85,13 @@ class Limits:
             # A caller who is there is not sent away: a fallback may serve, and a recorded sentence beats a tone.
             live_wait_s=self._providers.wait_s(profile.model) if outbound else 0.0,
         )
+
+    def objection(self, request: CallRequest) -> Outcome | None:
+        """Why a call that was admitted a while ago must not be dialled now."""
+        if self.policy.blocks(request.to):
+            return o.BLOCKED_NUMBER
+        is_late = request.dial_before is not None and self._clock.utc() >= request.dial_before
+        return o.OUTSIDE_HOURS if is_late or self._opens_in_s(request) != 0.0 else None
 
     def take(self, request: CallRequest) -> None:
         """A routed request was admitted: what counts calls by the second counts it."""

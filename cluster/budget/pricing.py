@@ -162,6 +162,14 @@ def charges(metered: Metered, tariff: Tariff) -> dict[str, int]:
     return {kind: usd_micros for kind, usd_micros in by_kind.items() if usd_micros}
 
 
+def priced(metered: Metered, tariff: Tariff) -> Bill:
+    """The bill for what was metered; nothing where the tariff lacks a price, since there is a bill from when it had."""
+    try:
+        return Bill(metered, charges(metered, tariff))
+    except PriceError:
+        return Bill()
+
+
 def _millionths(usage: Usage, model: str, tariff: Tariff) -> int:
     rates = tariff.rates.get(model)
     if rates is None:

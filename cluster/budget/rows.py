@@ -67,18 +67,7 @@ class Stored:
 
 def admitted(lease: Lease, request: CallRequest, answer: Answer) -> Iterator[Write]:
     """A request was admitted: its answer and its lease."""
-    yield (
-        _INSERT_REQUEST,
-        {
-            "tenant": request.tenant,
-            "request_id": request.request_id,
-            "fingerprint": answer.fingerprint,
-            "call_id": lease.call_id,
-            "lease_id": lease.lease_id,
-            "warm": answer.admitted.warm,
-            "admitted_at": answer.at,
-        },
-    )
+    yield answered(request, answer)
     yield (
         _INSERT_LEASE,
         {
@@ -98,6 +87,19 @@ def admitted(lease: Lease, request: CallRequest, answer: Answer) -> Iterator[Wri
         },
     )
     yield from _entered(ledger.reserved(lease), lease.granted_at)
+
+
+def answered(request: CallRequest, answer: Answer) -> Write:
+    """What was said to a request, and is said again."""
+    return _INSERT_REQUEST, {
+        "tenant": request.tenant,
+        "request_id": request.request_id,
+        "fingerprint": answer.fingerprint,
+        "call_id": answer.admitted.call_id,
+        "lease_id": answer.admitted.lease_id,
+        "warm": answer.admitted.warm,
+        "admitted_at": answer.at,
+    }
 
 
 def changed(lease: Lease) -> Write:

@@ -21,8 +21,8 @@ from typing import Final
 
 from cluster import outcome as o
 from cluster.budget import rows
-from cluster.budget.calls import OpenCall, recollection
-from cluster.budget.delivery import announce, deliver
+from cluster.budget.calls import NOT_DIALLED, OpenCall, recollection
+from cluster.budget.delivery import announce, deliver, hang_up
 from cluster.budget.garage import ANSWER_WITHIN_S, Garage
 from cluster.budget.journal import Journal, JournalError
 from cluster.budget.leases import Lease, LeaseBook, LeaseState, may_move
@@ -31,8 +31,9 @@ from cluster.budget.ports import ActorLost, CallActorPort, CloseRoom, Farewell, 
 from cluster.budget.pricing import Bill, dearer
 from cluster.budget.providers import Providers
 from cluster.budget.vigil import Vigil
-from cluster.messages import Assignment, CallRecord, Renewal
+from cluster.messages import Assignment, CallRecord, CallRequest, Renewal
 from cluster.metrics import Tally
+from cluster.outcome import Outcome
 from cluster.tasks import TaskSet
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,6 @@ FAREWELL_WITHIN_S: Final = 15.0
 """A process is started for it, and the sentence takes 5 s."""
 RETRY_S: Final = 0.5
 RETRY_MAX_S: Final = 10.0
-ROOM_TRIES: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +82,11 @@ class Serving:
         close_room: CloseRoom,
         clock: Clock,
         providers: Providers,
+        objection: Callable[[CallRequest], Outcome | None],
         renew_every_s: float,
         lease_ttl_s: float,
     ) -> None:
-        """The last two are what each call is told about its lease."""
+        """`objection` says why somebody must not be dialled now; the last two are what a call is told of its lease."""
         self._book = book
         self._garage = garage
         self._journal = journal
@@ -94,6 +95,7 @@ class Serving:
         self._close_room = close_room
         self._clock = clock
         self._providers = providers
+        self._objection = objection
         self._renew_every_s = renew_every_s
         self._lease_ttl_s = lease_ttl_s
         self._calls: dict[str, OpenCall] = {}
@@ -138,6 +140,9 @@ class Serving:
             return False
         call.hangup_asked = True
         if lease.state is LeaseState.GRANTED:
+            # The next process of the pool has to know of it, too.
+            unwanted = rows.changed(self._book.wind_down(lease.lease_id))
+            await self._journal.try_write(unwanted, wait_s=DURABLE_WITHIN_S)
             return True
         return await self._tell_to_hang_up(lease)
 
@@ -192,9 +197,12 @@ class Serving:
             return None
 
     async def _start(self, lease: Lease) -> CallActorPort | None:
-        """Have the call begun, or gone on with; None where the actor is lost."""
+        """Have the call begun, or gone on with; None where the actor is lost, or nobody is to be dialled any more."""
         try:
             actor = await self._garage.actor(lease.slot)
+            if self._is_current(lease) and (outcome := self._not_any_more(lease.lease_id)) is not None:
+                self._end_undialled(lease.lease_id, outcome)
+                return None
             async with asyncio.timeout(START_WITHIN_S):
                 await actor.start(self._assignment(lease))
         except (ActorLost, TimeoutError):
@@ -205,6 +213,19 @@ class Serving:
             if self._calls[lease.lease_id].hangup_asked:
                 await self._tell_to_hang_up(lease)
         return actor
+
+    def _not_any_more(self, lease_id: str) -> Outcome | None:
+        """Why a call should not begin though it was admitted: since then a process was started, or all were lost."""
+        lease, call = self._book.get(lease_id), self._calls[lease_id]
+        if lease is None or not call.nobody_was_called(lease):
+            return None
+        return call.too_late(lease, self._clock.utc()) or self._objection(call.request)
+
+    def _end_undialled(self, lease_id: str, outcome: Outcome) -> None:
+        call = self._calls[lease_id]
+        record = call.lost_record(self._book.end(lease_id), outcome, self._clock.utc())
+        self._tasks.spawn("the end of a call", self._finish(lease_id, replace(record, detail=NOT_DIALLED)))
+        self._tasks.spawn("the end of its room", hang_up(self._close_room, call.request.room))
 
     async def _tell_to_hang_up(self, lease: Lease) -> bool:
         try:
@@ -334,14 +355,7 @@ class Serving:
                     await self._farewell(call.request)
             except Exception as error:  # noqa: BLE001 - the phone is hung up whatever comes of it
                 log.warning("a caller could not be told that the call is lost: %s", type(error).__name__)
-        await self._hang_up(call.request.room)
-
-    async def _hang_up(self, room: str) -> None:
-        for attempt in range(ROOM_TRIES):
-            if await self._close_room(room):
-                return
-            await asyncio.sleep(RETRY_S * 2**attempt)
-        log.error("a room whose agent died could not be closed: LiveKit did not answer %d times", ROOM_TRIES)
+        await hang_up(self._close_room, call.request.room)
 
     async def _finish(self, lease_id: str, record: CallRecord) -> None:
         """Write the end of a lease that is `ENDING`, then free its money and its actor in one step."""

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Engine, bindparam, delete, insert, select
+from sqlalchemy import Engine, bindparam, delete, insert, select, update
 
 from cluster import outcome as o
 from cluster.budget.calls import request_from_json, request_to_json
@@ -41,8 +42,12 @@ log = logging.getLogger(__name__)
 HOLD_S: Final = 3.0
 """How long an answer about a caller who rings is held back; then whoever asked looks whether the caller is there."""
 BEGIN_WITHIN_S: Final = 1.0
+DURABLE_WITHIN_S: Final = 1.0
+GIVEN_UP: Final = 0.0
+"""In place of a time: it does not wait any more, and the history has yet to hear why."""
 
 _INSERT = insert(waiting)
+_CHANGE = update(waiting).where(waiting.c.call_id == bindparam("of_call"))
 _DELETE = delete(waiting).where(waiting.c.call_id == bindparam("of_call"))
 
 
@@ -50,14 +55,22 @@ class WaitingRoom:
     """Those who wait. All methods run in one event loop."""
 
     def __init__(
-        self, queue: Queue, rules: Callable[[], QueuePolicy], journal: Journal, history: History, clock: Clock
+        self,
+        queue: Queue,
+        rules: Callable[[], QueuePolicy],
+        journal: Journal,
+        history: History,
+        clock: Clock,
+        *,
+        closed: Callable[[CallRequest], Write],
     ) -> None:
-        """`rules` gives those that hold now."""
+        """`rules` gives those that hold now; `closed` has whoever asks for that call again find that it was it."""
         self._queue = queue
         self._rules = rules
         self._journal = journal
         self._history = history
         self._clock = clock
+        self._closed = closed
         self._next_number = 1
         self._answers: dict[str, asyncio.Future[Admission]] = {}
         self._tasks = TaskSet()
@@ -67,8 +80,12 @@ class WaitingRoom:
     async def open(self, engine: Engine) -> None:
         """Take up what an earlier process left."""
         for ticket in await asyncio.to_thread(_load, engine):
-            self._put(ticket)
             self._next_number = ticket.number + 1
+            if ticket.expires_at == GIVEN_UP:
+                why = WHY_NOT.get(ticket.waits_for, str(ticket.waits_for))
+                self._tasks.spawn("the end of a queued call", self._record(ticket, ticket.waits_for, why))
+            else:
+                self._put(ticket)
 
     async def close(self) -> None:
         """Stop; those who wait go on with the next process."""
@@ -82,7 +99,10 @@ class WaitingRoom:
         ticket = Ticket(
             request=request,
             asked_at=now,
-            expires_at=now + (rules.inbound_ttl_s if inbound else rules.outbound_ttl_s),
+            expires_at=min(
+                now + (rules.inbound_ttl_s if inbound else rules.outbound_ttl_s),
+                math.inf if request.dial_before is None else request.dial_before,
+            ),
             number=self._next_number,
             waits_for=wait.outcome,
             retry_after_s=wait.retry_after_s,
@@ -116,22 +136,23 @@ class WaitingRoom:
         if not answer.done():
             answer.set_result(said)
 
-    def give_up(self, ticket: Ticket, outcome: Outcome, detail: str) -> None:
-        """It will not start. `detail` holds no personal data."""
+    def give_up(self, ticket: Ticket, outcome: Outcome, detail: str) -> asyncio.Future[None]:
+        """It will not start, which is durable when what is returned is done. `detail` holds no personal data."""
         self._queue.take(ticket)
         self.given_up[outcome.reason] += 1
         self.answer(ticket, Refused(outcome=outcome, detail=detail))
         if ticket.request.direction is Direction.INBOUND:
-            self._journal.write(left(ticket.request.call_id))
-        else:
-            self._tasks.spawn("the end of a queued call", self._record(ticket, outcome, detail))
+            return self._journal.write(left(ticket.request.call_id))
+        self._tasks.spawn("the end of a queued call", self._record(ticket, outcome, detail))
+        return self._journal.write(_given_up(ticket, outcome), self._closed(ticket.request))
 
-    def leave(self, call_id: str) -> bool:
+    async def leave(self, call_id: str, outcome: Outcome, detail: str) -> bool:
         """Somebody does not want the call any more. False if it does not wait."""
         ticket = self._queue.of_call(call_id)
-        if ticket is not None:
-            self.give_up(ticket, o.HUNG_UP_BY_API, "It was hung up while it waited in the queue.")
-        return ticket is not None
+        if ticket is None:
+            return False
+        await asyncio.wait([self.give_up(ticket, outcome, detail)], timeout=DURABLE_WITHIN_S)
+        return True
 
     def expire(self) -> None:
         """Give up those whose time is over."""
@@ -201,6 +222,10 @@ class WaitingRoom:
 def left(call_id: str) -> Write:
     """The call waits no more."""
     return _DELETE, {"of_call": call_id}
+
+
+def _given_up(ticket: Ticket, outcome: Outcome) -> Write:
+    return _CHANGE, {"of_call": ticket.request.call_id, "expires_at": GIVEN_UP, "waits_for": str(outcome)}
 
 
 def _joined(ticket: Ticket) -> Write:

@@ -106,11 +106,14 @@ async def test_a_tenant_can_not_reserve_more_than_its_day(engine: Engine, profil
     assert isinstance(await house.desk.admit(call_request(3, tenant="zeta")), Admitted)
     (await house.serving()).end(cost_usd_micros=20_000)
     await until(lambda: len(house.desk.live_calls("acme")) == 0)
-    spent = await house.desk.admit(call_request(2))
+    assert await house.desk.admit(call_request(2)) == Admitted(call_id="call-2", lease_id="", warm=False)
+    await until(lambda: "call-2" in house.history.finished)
+    assert house.history.finished["call-2"].outcome == o.OVER_BUDGET
+    spent = await house.desk.admit(call_request(4))
     assert isinstance(spent, Refused)
     assert spent.retry_after_s == 43_200 - 0.0
     await house.pass_time(spent.retry_after_s)
-    assert isinstance(await house.desk.admit(call_request(2)), Admitted)
+    assert isinstance(await house.desk.admit(call_request(4)), Admitted)
     await house.desk.close()
 
 
@@ -243,14 +246,17 @@ async def test_a_call_that_has_not_begun_is_hung_up_when_it_has(house: House) ->
     await until(lambda: actor.hangups == [str(o.HUNG_UP_BY_API)])
 
 
-async def test_a_call_that_is_not_admitted_yet_can_not_be_hung_up(house: House) -> None:
-    """Nobody knows of it before its admission is durable."""
+async def test_a_call_that_is_just_being_admitted_can_be_hung_up(house: House) -> None:
+    """Nobody sees it before its admission is durable; then it ends, and nobody has been dialled."""
     admission = asyncio.create_task(house.desk.admit(call_request(1)))
     await asyncio.sleep(0)
     assert house.desk.capacity() == 3
-    assert not await house.desk.hangup("call-1")
+    assert await house.desk.hangup("call-1")
     assert house.desk.live_calls() == []
     assert isinstance(await admission, Admitted)
+    await until(lambda: "call-1" in house.history.finished)
+    assert house.history.finished["call-1"].outcome == o.HUNG_UP_BY_API
+    assert [actor.assignments for actor in house.actors.alive.values()] == [[], []]
 
 
 async def test_a_call_whose_actor_does_not_answer_is_not_reported_as_hung_up(house: House) -> None:

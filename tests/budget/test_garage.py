@@ -320,6 +320,8 @@ async def test_what_starts_where_a_node_may_be_lost_is_started_anew(yard: Yard) 
     (starting,) = [slot.name for slot in yard.pool.slots() if slot.state is SlotState.STARTING]
     assert await yard.garage.relieve(lost, "receptionist", is_silent=True) is not None
     assert starting not in yard.pool
+    await yard.until(lambda: starting in yard.actors.killed)
+    assert starting not in yard.actors.alive
     yard.clock.advance(5)
     await yard.fill()
     assert all(yard.actors.avoided[slot.name] == {node} for slot in yard.pool.slots() if slot.name > starting)

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
 from sqlalchemy import text
 
 from cluster import outcome as o
-from cluster.messages import Admitted, Checkpoint, Verdict
-from tests.budget.fakes import call_request
-from tests.budget.house import House, until
+from cluster.budget.policy import Policy
+from cluster.call.account import Account
+from cluster.call.core import CallCore
+from cluster.call.prompts import Prompts
+from cluster.messages import Admitted, Checkpoint, Direction, Verdict
+from cluster.outcome import Outcome
+from tests.budget.fakes import ManualClock, bill, call_request
+from tests.budget.house import CHECKPOINT, House, until
 from tests.budget.test_takeover import SAID
+from tests.call.test_account import RULES
 
 
 async def test_a_restart_attaches_to_the_calls_that_live(house: House) -> None:
@@ -83,7 +94,7 @@ async def test_after_a_restart_a_call_without_an_actor_goes_on_in_another(house:
     await house.open(parked=None)
     successor = await house.serving()
     assert successor.assignment.fencing_token == actor.assignment.fencing_token + 1
-    assert successor.assignment.takeover == Checkpoint(leg="dialling")
+    assert successor.assignment.takeover == Checkpoint(leg="dialling", metered=bill(3_000).metered)
     assert await house.renew(actor, 9_000) is Verdict.VOID
     successor.end(cost_usd_micros=4_000)
     await until(lambda: "call-1" in house.history.finished)
@@ -112,6 +123,7 @@ async def test_a_call_that_died_with_the_pool_goes_on_with_what_the_history_know
         phase="talking",
         caller_waits=True,
         is_deaf=True,
+        metered=bill(3_000).metered,
     )
 
 
@@ -125,7 +137,97 @@ async def test_a_history_that_is_away_too_keeps_no_call_from_going_on(house: Hou
     del house.actors.alive[actor.slot]
     house.history.failures = 100
     await house.open(parked=None)
-    assert (await house.serving()).assignment.takeover == Checkpoint(leg="dialling")
+    takeover = (await house.serving()).assignment.takeover
+    assert takeover == Checkpoint(leg="dialling", metered=bill(3_000).metered)
+
+
+async def test_a_call_that_nobody_remembers_is_still_billed_from_its_beginning(house: House) -> None:
+    """It rang in, so that nothing says how far it was; what it has cost counts with what it will cost."""
+    await house.desk.admit(call_request(1, direction=Direction.INBOUND))
+    actor = await house.serving()
+    await house.renew(actor, 3_000)
+    await house.desk.close()
+    actor.die()
+    del house.actors.alive[actor.slot]
+    house.history.failures = 100
+    await house.open(parked=None)
+    assignment = (await house.serving()).assignment
+    account = Account(assignment, "gemini-3.8-live", "slot", "node", began=0.0)
+    core = CallCore(RULES, Prompts("Greet."), 0.0, assignment.takeover)
+    assert account.renewal(core, 0.0, 1.0).cost_usd_micros >= 3_000
+
+
+async def test_a_call_that_was_admitted_long_ago_is_not_begun(house: House) -> None:
+    """Everything was away for ten hours: nobody expects the call any more."""
+    await house.desk.admit(call_request(1))
+    actor = await house.serving()
+    await house.desk.close()
+    del house.actors.alive[actor.slot]
+    house.clock.advance(10 * 3600.0)
+    await house.open(parked=None)
+    await until(lambda: "call-1" in house.history.finished)
+    assert house.history.finished["call-1"].outcome == o.WAITED_TOO_LONG
+    assert all(not other.assignments for other in house.actors.alive.values())
+
+
+NOON: Final = ManualClock().utc()
+LOS_ANGELES: Final = "+13235550100"
+
+
+@pytest.mark.parametrize(
+    ("asked", "policy", "outcome"),
+    [
+        ({"dial_before": NOON + 200.0}, {}, o.OUTSIDE_HOURS),
+        ({"to": LOS_ANGELES, "calling_hours": "Mo-Su 00:00-04:03"}, {}, o.OUTSIDE_HOURS),
+        ({"to": LOS_ANGELES}, {"blocked_numbers": [LOS_ANGELES]}, o.BLOCKED_NUMBER),
+    ],
+)
+async def test_a_call_that_may_not_be_dialled_any_more_is_not_begun(
+    house: House, asked: dict[str, Any], policy: dict[str, Any], outcome: Outcome
+) -> None:
+    """The process that was to dial was lost, and the next one came too late."""
+    assert isinstance(await house.desk.admit(call_request(1, **asked)), Admitted)
+    actor = await house.serving()
+    await house.desk.close()
+    del house.actors.alive[actor.slot]
+    house.clock.advance(250.0)
+    house.policy = Policy.model_validate(policy)
+    await house.open(parked=None)
+    await until(lambda: "call-1" in house.history.finished)
+    assert house.history.finished["call-1"].outcome == outcome
+    assert all(not other.assignments for other in house.actors.alive.values())
+
+
+async def test_a_hang_up_before_the_beginning_holds_after_a_restart(house: House) -> None:
+    """Nobody is dialled whose call was cancelled, and whoever cancelled it was told so."""
+    slow = asyncio.Event()
+    for parked in house.actors.alive.values():
+        parked.answers = slow
+    await house.desk.admit(call_request(1))
+    assert await house.desk.hangup("call-1")
+    await house.desk.close()
+    slow.set()
+    await house.open(parked=None)
+    await until(lambda: "call-1" in house.history.finished)
+    assert house.history.finished["call-1"].outcome == o.HUNG_UP_BY_API
+    assert all(not other.assignments for other in house.actors.alive.values())
+
+
+async def test_a_model_that_the_profile_no_longer_has_is_still_priced(house: House) -> None:
+    """The call has used it, and its next process goes on with that bill."""
+    await house.desk.admit(call_request(1))
+    actor = await house.serving()
+    await house.renew(actor, 3_000, checkpoint=replace(CHECKPOINT, metered=bill(3_000).metered))
+    await house.desk.close()
+    other = "gemini-2.5-flash-native-audio-preview-12-2025"
+    house.profiles = {"receptionist": house.profiles["receptionist"].model_copy(update={"model": other})}
+    await house.open(parked=None)
+    await house.renew(actor, 3_000, checkpoint=replace(CHECKPOINT, metered=bill(3_000).metered))
+    house.nobody_is_left()
+    actor.die()
+    await until(lambda: "call-1" in house.history.finished)
+    assert house.history.finished["call-1"].cost_usd_micros == 3_000
+    await until(lambda: house.desk.capacity() == 4)
 
 
 async def test_after_a_restart_an_admission_that_was_never_started_is_started(house: House) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cluster.messages import Checkpoint, Line, Verdict
 from tests.budget.fakes import FakeCallActor, call_request
-from tests.budget.house import House, until
+from tests.budget.house import CHECKPOINT, House, until
 
 SAID = (Line(who="caller", text="My name is Ana.", at_s=3.0),)
 
@@ -101,7 +103,7 @@ async def test_a_hangup_that_nobody_heard_is_told_to_the_next_process(house: Hou
     """It came between the two."""
     await house.desk.admit(call_request(1))
     lost = await house.serving()
-    await house.renew(lost, 1_000)
+    await house.renew(lost, 1_000, checkpoint=replace(CHECKPOINT, leg="answered"))
     lost.die(gone=False)
     await house.desk.hangup("call-1")
     lost.die()

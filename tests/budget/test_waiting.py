@@ -12,7 +12,7 @@ from sqlalchemy import Engine, select, text
 
 from cluster import outcome as o
 from cluster.budget import tables, waiting
-from cluster.budget.doorway import DATABASE_UNAVAILABLE, KEY_REUSED
+from cluster.budget.doorway import DATABASE_UNAVAILABLE, KEY_REUSED, REUSED
 from cluster.budget.policy import Policy
 from cluster.messages import Admitted, Direction, Queued, Refused, Wait
 from cluster.profiles import Profile
@@ -138,6 +138,74 @@ async def test_a_queued_call_can_be_hung_up(open_house: Open) -> None:
         assert not await house.desk.hangup("call-1")
         await until(lambda: "call-1" in house.history.finished)
         assert house.history.finished["call-1"].outcome == o.HUNG_UP_BY_API
+
+
+async def test_a_key_whose_call_left_the_queue_is_still_that_call(open_house: Open) -> None:
+    """Whoever repeats the request, not knowing, dials nobody; neither does the next process."""
+    async with open_house() as house:
+        await house.desk.admit(call_request(1))
+        assert await house.desk.hangup("call-1")
+        again = call_request(1, call_id="call-2")
+        await free_a_slot(house)
+        same = Admitted(call_id="call-1", lease_id="", warm=False)
+        assert await house.desk.admit(again) == same
+        assert await house.desk.admit(call_request(1, to="+15551230009")) == REUSED
+        await house.desk.close()
+        await house.open(parked=None)
+        assert await house.desk.admit(again) == same
+        assert house.desk.live_calls() == []
+
+
+async def test_a_hang_up_holds_while_the_history_is_away(open_house: Open) -> None:
+    """The next process finds that the call was given up, and why."""
+    async with open_house() as house:
+        await house.desk.admit(call_request(1))
+        house.history.failures = 10**9
+        assert await house.desk.hangup("call-1")
+        await house.desk.close()
+        house.history.failures = 0
+        await house.open(parked=None)
+        await until(lambda: "call-1" in house.history.finished and stored(house) == [])
+        assert house.history.finished["call-1"].outcome == o.HUNG_UP_BY_API
+        assert house.desk.queue() == []
+
+
+@pytest.mark.parametrize("durable", [True, False])
+async def test_a_hang_up_holds_while_the_call_is_taken_from_the_queue(open_house: Open, *, durable: bool) -> None:
+    """Its admission is being made durable, or can't be: nobody is dialled either way."""
+    async with open_house() as house:
+        await house.desk.admit(call_request(1))
+        (await house.serving("call-101")).end()
+        await until(lambda: house.desk.capacity() == 1)
+        if not durable:
+            with house.engine.begin() as connection:
+                connection.execute(text("ALTER TABLE requests RENAME TO away"))
+        house.desk.tick()
+        assert house.desk.queue() == []
+        assert await house.desk.hangup("call-1")
+        await until(lambda: "call-1" in house.history.finished)
+        assert house.history.finished["call-1"].outcome == o.HUNG_UP_BY_API
+        assert [a.request.call_id for other in house.actors.alive.values() for a in other.assignments] == ["call-101"]
+
+
+async def test_a_call_may_be_taken_from_the_queue_and_from_nowhere_else(open_house: Open) -> None:
+    """Its campaign is paused: who is on the phone already goes on talking."""
+    async with open_house() as house:
+        await house.desk.admit(call_request(1))
+        assert await house.desk.leave_queue("call-1")
+        await until(lambda: "call-1" in house.history.finished)
+        assert house.history.finished["call-1"].outcome == o.WITHDRAWN
+        assert not await house.desk.leave_queue("call-101")
+        assert [call["call_id"] for call in house.desk.live_calls()] == ["call-101"]
+
+
+async def test_nobody_waits_beyond_the_time_at_which_to_dial(open_house: Open) -> None:
+    """However long the queue may be."""
+    async with open_house() as house:
+        await house.desk.admit(call_request(1, dial_before=house.clock.utc() + 30.0))
+        await house.pass_time(31.0)
+        await until(lambda: "call-1" in house.history.finished)
+        assert house.history.finished["call-1"].outcome == o.WAITED_TOO_LONG
 
 
 async def test_what_may_no_longer_start_is_given_up(open_house: Open) -> None:
