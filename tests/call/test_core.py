@@ -452,6 +452,16 @@ def test_a_murmur_does_not_stop_the_agent_where_the_profile_says_so() -> None:
     assert story.pass_time(1.0) == []
 
 
+def test_a_turn_that_was_cut_ends_with_its_connection() -> None:
+    """The next one's first words are an answer to whoever took the floor."""
+    story = Story(replace(RULES, backchannels=True)).talking()
+    story.tell(ev.Resumable("handle"), ev.AgentAudio(3_000), ev.AgentText("one two"), ev.CallerSpoke())
+    assert story.pass_time(rules.BACKCHANNEL_S) == [ev.StopAgent()]
+    story.tell(ev.Interrupted(unheard_ms=1_500), ev.LiveBroke(1, Fault(Stage.SESSION, 1006)), ev.LiveOpened(2))
+    assert ev.Silence() not in story.tell(ev.CallerPaused(0.3), ev.AgentAudio(500), ev.AgentText("Yes?"), ev.TurnDone())
+    assert story.notes("line")[-1]["text"] == "Yes?"
+
+
 def test_a_new_connection_is_told_of_a_goodbye_under_way() -> None:
     """It resumes a conversation in which nobody spoke of an end."""
     story = Story().talking()
