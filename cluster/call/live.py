@@ -111,10 +111,10 @@ def rehearse() -> None:
 class LiveSession:
     """A set-up session, made by `open_session`. It is read and written until `aclose`."""
 
-    def __init__(self, session: AsyncSession, scope: AsyncExitStack) -> None:
+    def __init__(self, session: AsyncSession, scope: AsyncExitStack, *, touched: bool = False) -> None:
         self.session = session
         self.opened_at = time.monotonic()
-        self.touched = False
+        self.touched = touched
         """It carries something of a caller, so it must never serve another one."""
         self.closed = False
         self._scope = scope
@@ -251,7 +251,7 @@ async def open_session(client: genai.Client, profile: Profile, within_s: float, 
         if session.setup_complete is None:
             reason = "the Live endpoint answered the setup with something else than setupComplete"
             raise LiveUnavailable(Fault(Stage.SETUP, NO_CONNECTION, reason, bool(handle)))
-        return LiveSession(session, scope.pop_all())
+        return LiveSession(session, scope.pop_all(), touched=bool(handle))
 
 
 def fault_of(error: Exception, stage: Stage, *, with_handle: bool = False) -> Fault:
