@@ -348,6 +348,17 @@ async def test_a_session_that_was_resumed_serves_no_other_call(rig: Rigs) -> Non
         assert at.slot.status().profile == ""
 
 
+async def test_a_connection_that_is_cut_before_it_is_one_is_tried_again(rig: Rigs) -> None:
+    """In the middle of the HTTP upgrade: the caller is greeted a moment later."""
+    async with LiveEndpoint(scenario(faults=[{"at": "upgrade", "do": "abort", "sessions": [1]}])) as endpoint:
+        at = await rig(endpoint)
+        caller = await at.greeted()
+        await caller.until_agent_speaks()
+        at.slot.hang_up(o.HUNG_UP_BY_API)
+        assert (await at.slot.wait()).outcome == o.HUNG_UP_BY_API
+        assert len(endpoint.sessions) == 2
+
+
 async def test_nothing_of_a_caller_is_left_when_the_next_one_comes(rig: Rigs) -> None:
     """Numbers, words and variables of one call are nowhere in the process once it is prepared for another."""
     async with LiveEndpoint(scenario()) as endpoint:
