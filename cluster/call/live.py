@@ -139,7 +139,8 @@ class LiveSession:
         """
         self.closed = True
         self._writer.cancel()
-        await self._scope.aclose()
+        with suppress(Exception):  # what can't be closed in good order is gone all the same
+            await self._scope.aclose()
         await asyncio.wait([self._reader, self._writer], timeout=CLOSE_TIMEOUT_S)
         self._reader.cancel()
         await asyncio.wait([self._reader])
