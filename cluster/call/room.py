@@ -218,9 +218,9 @@ class RoomLink:
     def _on_joined(self, participant: rtc.RemoteParticipant) -> None:
         if participant.kind == rtc.ParticipantKind.PARTICIPANT_KIND_AGENT:
             return
-        # After a full reconnect of the caller the same identity comes back with a new sid.
+        # After a full reconnect of the caller, or when it is dialled again, the same identity comes with a new sid.
         if self.caller is None or self.caller.identity == participant.identity:
-            self.caller = participant
+            self.caller, self._gone = participant, None
             self._caller_is_here.set()
             self._look_at(participant)
 
@@ -239,7 +239,7 @@ class RoomLink:
             self._on_event(ev.PhoneRinging())
 
     def _on_left(self, participant: rtc.RemoteParticipant) -> None:
-        if self.caller is None or participant.identity != self.caller.identity:
+        if self.caller is None or participant.sid != self.caller.sid:
             return
         reason = participant.disconnect_reason
         if reason is None:

@@ -480,6 +480,21 @@ async def test_a_dial_that_reached_nobody_is_repeated_and_one_that_rang_is_not(r
             assert sum(log.number == number for log in exchange.carrier.calls) == tries
 
 
+async def test_whoever_answers_the_second_dial_is_talked_to(
+    rig: Rigs, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trunk was over its limit at first: the phone of that try left the room, and nobody had hung up."""
+    allowed = iter((False, True))
+    monkeypatch.setattr(exchange.carrier._recent, "allows", lambda *_: next(allowed))
+    async with LiveEndpoint(scenario()) as endpoint:
+        at = await rig(endpoint, exchange=exchange)
+        await at.slot.start(at.assignment(room_name(), direction=Direction.OUTBOUND, to="+14155550204"))
+        await at.desk.until_line("agent")
+        at.slot.hang_up(o.HUNG_UP_BY_API)
+        assert (await at.slot.wait()).outcome == o.HUNG_UP_BY_API
+        assert next(log.ending for log in exchange.carrier.calls) is Ending.REFUSED
+
+
 BOOK = {
     "name": "book",
     "description": "Book a table.",
