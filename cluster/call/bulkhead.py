@@ -47,6 +47,12 @@ class Bulkhead:
                 await do()
 
 
+def first_fault(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Of a tree of tasks, however deep in it."""
+    first = errors.exceptions[0]
+    return first_fault(first) if isinstance(first, BaseExceptionGroup) else first
+
+
 class SafeUpstream:
     """An upstream that is held to its word and never raises."""
 

@@ -18,7 +18,7 @@ from cluster import outcome as o
 from cluster.budget.pricing import instruction_tokens
 from cluster.call import events as ev
 from cluster.call.account import Account
-from cluster.call.bulkhead import Bulkhead, SafeUpstream
+from cluster.call.bulkhead import Bulkhead, SafeUpstream, first_fault
 from cluster.call.continuity import ContinuityRules
 from cluster.call.core import CallCore
 from cluster.call.echo import EchoGuard
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 STATS_EVERY_S = 5.0
 EVENTS_EVERY_S = 0.5
 """Events are reported in batches: a live transcript needs no more, and each batch is one message."""
-
-
 NEWS = frozenset({"leg", "phase", "line", "tool", "live"})
 """Entries of the timeline that the next process would have to know of."""
 PHONE_MISSING_S = 2.0
@@ -149,7 +147,7 @@ class PhoneCall:
             pass
         except* Exception as errors:  # noqa: BLE001 - a bug of ours must not leave a caller in silence
             self._outcome = o.FAULT
-            self._core.detail = f"fault in the call: {type(errors.exceptions[0]).__name__}"
+            self._core.detail = f"fault in the call: {type(first_fault(errors)).__name__}"
         finally:
             await self._clean_up()
         return self._account.record(self._core, self._outcome, started_at=self._started_at, now=time.monotonic())
