@@ -72,7 +72,7 @@ class CallCore:
         while (timer := self._timers.take_due(now)) is not None:
             self._TIMEOUTS[timer](self, now)
         if self.phase is not Phase.OVER:
-            self._follow(self.desk.tick(now), now)
+            self._follow(self.desk.tick(now, agent_is_heard=self.floor.agent_speaking), now)
             self._run_tools(self.tools.tick(now, quiet=self.phase is Phase.TALKING and self.floor.is_free), now)
         return self._drain()
 

@@ -49,7 +49,7 @@ class Recorder:
 
     def agent(self, pcm: bytes, rate_hz: int) -> None:
         """A piece of the agent, as it goes to the line."""
-        if self._resampler is None:
+        if self._resampler is None or self._resampler.from_hz != rate_hz:
             self._resampler = Resampler(rate_hz, INPUT_HZ, "LQ")
         self._agent.put(self._resampler.feed(np.frombuffer(pcm, np.int16)).tobytes())
 
