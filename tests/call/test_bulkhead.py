@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +216,7 @@ async def test_no_step_of_the_end_keeps_the_others_from_being_taken(
     for owner in (line.parts["room"], line.parts["voice"], rooms):
         for step in set(STEPS) & set(dir(owner)):
             does = raises if step == broken else getattr(owner, step)
-            monkeypatch.setattr(owner, step, also(lambda step=step: taken.append(step), does))
+            monkeypatch.setattr(owner, step, also(partial(taken.append, step), does))
     upstream.takes_reports = True
     running = asyncio.create_task(call.run())
     call.hang_up(o.DRAINING)

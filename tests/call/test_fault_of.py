@@ -26,7 +26,7 @@ from cluster.call.live import fault_of
         (ConnectionClosedError(None, None), "provider-down", True),
         (ConnectionRefusedError(111, "refused"), "unreachable", True),
         (InvalidMessage("did not receive a valid HTTP response"), "unreachable", True),
-        (RefreshError("Token has been expired or revoked."), "unauthorized", False),  # type: ignore[no-untyped-call]
+        (RefreshError("Token has been expired or revoked."), "unauthorized", False),
     ],
 )
 def test_a_failed_set_up_has_a_diagnosis(error: Exception, name: str, blames_provider: bool) -> None:  # noqa: FBT001
