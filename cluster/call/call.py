@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from cluster import outcome as o
 from cluster.budget.pricing import instruction_tokens
 from cluster.call import events as ev
 from cluster.call.account import Account
+from cluster.call.bulkhead import Bulkhead, SafeUpstream, first_fault
 from cluster.call.continuity import ContinuityRules
 from cluster.call.core import CallCore
 from cluster.call.echo import EchoGuard
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
 STATS_EVERY_S = 5.0
 EVENTS_EVERY_S = 0.5
 """Events are reported in batches: a live transcript needs no more, and each batch is one message."""
-
-
 NEWS = frozenset({"leg", "phase", "line", "tool", "live"})
 """Entries of the timeline that the next process would have to know of."""
 PHONE_MISSING_S = 2.0
@@ -88,6 +87,8 @@ class PhoneCall:
             began=self._core.started_at,
             instructions=instruction_tokens(profile.instructions),
         )
+        self._bulkhead = Bulkhead(self._note)
+        self._upstream = SafeUpstream(equipment.upstream, self._bulkhead)
         media = equipment.media
         self._link = media.room(self.feed, self._evicted)
         self._voice = media.voice(lambda: self.feed(ev.PlayoutDrained()), self._on_played)
@@ -112,7 +113,7 @@ class PhoneCall:
             link=self._link, http=equipment.http, settings=equipment.settings, room=self._request.room
         )
         self._tools = ToolRunner(rules.toolboxes[0], phone, self._tasks, self.feed, call_id=self._request.call_id)
-        self._heartbeat = Heartbeat(assignment, equipment.upstream, self._renewal, self._on_verdict, self._on_expired)
+        self._heartbeat = Heartbeat(assignment, self._upstream, self._renewal, self._on_verdict, self._on_expired)
         self._over = asyncio.Event()
         self._timer_changed = asyncio.Event()
         self._joined = asyncio.Event()
@@ -146,7 +147,7 @@ class PhoneCall:
             pass
         except* Exception as errors:  # noqa: BLE001 - a bug of ours must not leave a caller in silence
             self._outcome = o.FAULT
-            self._core.detail = f"fault in the call: {type(errors.exceptions[0]).__name__}"
+            self._core.detail = f"fault in the call: {type(first_fault(errors)).__name__}"
         finally:
             await self._clean_up()
         return self._account.record(self._core, self._outcome, started_at=self._started_at, now=time.monotonic())
@@ -158,10 +159,10 @@ class PhoneCall:
         yield self._voice.play_for_ever()
         yield self._line.listen_for_ever(self._link)
         yield self._heartbeat.beat_for_ever()
-        yield self._report_for_ever()
-        yield self._watch_line_for_ever()
+        yield self._bulkhead.repeat("report", EVENTS_EVERY_S, self._report)
+        yield self._bulkhead.repeat("statistics", STATS_EVERY_S, self._watch_line)
         if self._recorder:
-            yield self._recorder.flush_for_ever()
+            yield self._bulkhead.repeat("recording", self._recorder.part_s, self._recorder.flush)
 
     async def _end_when_over(self) -> None:
         await self._over.wait()
@@ -243,24 +244,17 @@ class PhoneCall:
     def _on_expired(self) -> None:
         self.feed(ev.WindDown(o.LEASE_EXPIRED))
 
-    async def _report_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(EVENTS_EVERY_S)
-            await self._report()
-
     async def _report(self) -> None:
-        if (events := self._account.take_events()) and not await self._kit.upstream.report(events):
+        if (events := self._account.take_events()) and not await self._upstream.report(events):
             self._account.put_back(events)
 
-    async def _watch_line_for_ever(self) -> None:
+    async def _watch_line(self) -> None:
         """The room's statistics decide the resamplers' quality, from the next pause on."""
-        while True:
-            await asyncio.sleep(STATS_EVERY_S)
-            if (stats := await self._link.stats()) is not None:
-                mos = self._account.line(stats)
-                self._voice.quality = self._line.quality = resampler_quality(mos)
-                figures = {"mos": round(mos, 2), "loss": round(stats.loss, 4), "frame_us": self._line.take_frame_us()}
-                self._note("quality", **figures, resampler=self._line.quality)
+        if (stats := await self._link.stats()) is not None:
+            mos = self._account.line(stats)
+            self._voice.quality = self._line.quality = resampler_quality(mos)
+            figures = {"mos": round(mos, 2), "loss": round(stats.loss, 4), "frame_us": self._line.take_frame_us()}
+            self._note("quality", **figures, resampler=self._line.quality)
 
     def _note(self, kind: str, **fields: Any) -> None:
         self._account.note(kind, time.monotonic(), **fields)
@@ -345,26 +339,43 @@ class PhoneCall:
                 self._tasks.create_task(self._open_line())
 
     async def _clean_up(self) -> None:
-        """Whatever happened, nobody is left in a room without an agent."""
+        """Whatever happened, nobody is left in a room without an agent: no step keeps the next one from being taken."""
         closing = asyncio.create_task(self._live.aclose())
+        steps: dict[str, Callable[[], Awaitable[None]]] = {
+            "ids": self._learn_ids,
+            "track": self._link.take_back,
+            "room": self._close_room,
+            "leaving": self._link.leave,
+            "voice": self._voice.aclose,
+            "live-end": lambda: closing,
+            "recording": self._save_recording,
+        }
+        for what, step in steps.items():
+            with self._bulkhead.around(what):
+                await step()
+        if not self._is_evicted:
+            self._note("end", result=self._outcome.result.value, reason=self._outcome.reason)
+        await self._report()
+
+    async def _learn_ids(self) -> None:
+        """What only the room knows of the phone."""
         if self._request.direction is Direction.INBOUND:
             self._account.caller_number = self._link.caller_number
         if ids := self._link.carriers_ids:
             self._note("ids", **ids)
-        await self._link.take_back()
-        if not self._is_evicted and await self._heartbeat.is_ours():
+
+    async def _close_room(self) -> None:
+        is_ours = not self._is_evicted
+        with self._bulkhead.around("heartbeat"):
+            is_ours = is_ours and await self._heartbeat.is_ours()
+        if is_ours:
             await self._kit.rooms.delete(self._request.room)
-        await self._link.leave()
-        await self._voice.aclose()
-        await closing
+
+    async def _save_recording(self) -> None:
         if self._recorder and not self._is_evicted:
-            try:
-                self._account.recording_url = await self._recorder.save()
-            except OSError as error:
-                self._note("fault", what="recording", detail=type(error).__name__)
-        if not self._is_evicted:
-            self._note("end", result=self._outcome.result.value, reason=self._outcome.reason)
-        await self._report()
+            with self._bulkhead.around("recording"):
+                await self._recorder.flush()
+            self._account.recording_url = await self._recorder.save()
 
 
 def _rules(assignment: Assignment, profile: Profile, models: Mapping[str, Model], settings: Settings) -> Rules:

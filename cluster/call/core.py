@@ -47,11 +47,9 @@ class CallCore:
         self.detail = ""
         self._timers = at.timers
         self._effects: list[ev.Effect] = []
-        self._goodbye_done = False
+        self._goodbye_done = self._line_is_wanted = self._turn_is_cut = False
         self._patience = Patience(rules)
         self._was_connected = at.phase is not Phase.SETTING_UP
-        self._line_is_wanted = False
-        self._turn_is_cut = False
         if takeover is not None:
             self._restore(takeover, now)
 
@@ -74,7 +72,7 @@ class CallCore:
         while (timer := self._timers.take_due(now)) is not None:
             self._TIMEOUTS[timer](self, now)
         if self.phase is not Phase.OVER:
-            self._follow(self.desk.tick(now), now)
+            self._follow(self.desk.tick(now, agent_is_heard=self.floor.agent_speaking), now)
             self._run_tools(self.tools.tick(now, quiet=self.phase is Phase.TALKING and self.floor.is_free), now)
         return self._drain()
 
@@ -167,6 +165,7 @@ class CallCore:
     def _serve(self, switch: ev.SwitchLive, now: float) -> None:
         """A connection serves: the first one opens the line, a later one does not know of what is under way."""
         self.tools.toolbox = self._rules.toolboxes[switch.target]
+        self._turn_is_cut = False
         if not self._line_is_wanted:
             self._line_is_wanted = True
             self._effects.append(ev.OpenLine())
@@ -181,11 +180,12 @@ class CallCore:
         self.detail = f"the Live session could not be {'kept' if self._was_connected else 'opened'}: {why}"
         self._note("live", state=Live.GONE.value)
         self.desk.stop()
+        # A call that was closing when its process died has only lost its last words.
+        if self.phase is Phase.CLOSING or (self.leg in {Leg.IDLE, Leg.DIALLING} and not self._rules.inbound):
+            self._finish(self.ending or outcome)
+            return
         self._move_phase(PhaseEvent.CLOSE)
         self.ending = outcome
-        if self.leg in {Leg.IDLE, Leg.DIALLING} and not self._rules.inbound:
-            self._finish(outcome)
-            return
         self.floor.agent_speaking = True
         self._goodbye_done = True
         self._effects.append(ev.SayUnavailable())

@@ -43,26 +43,28 @@ class CallerLine:
         return round(mean_us, 1)
 
     async def listen_for_ever(self, link: RoomLink) -> None:
-        """Frame by frame; the resampler keeps its state and changes its quality only in a pause."""
+        """A track that is gone gives neither frames nor an end, so its reader goes when there is another one."""
+        track = await link.next_track()
         while True:
-            source = link.caller_track
-            track = await asyncio.shield(source)
-            stream = rtc.AudioStream.from_track(
-                track=track, sample_rate=LINE_HZ, num_channels=1, frame_size_ms=FRAME_MS
-            )
-            resampler = Resampler(LINE_HZ, INPUT_HZ, self.quality)
-            try:
-                async for event in stream:
-                    began = time.perf_counter()
-                    self._hear(resampler.feed(np.frombuffer(event.frame.data, np.int16)))
-                    self._busy_s += time.perf_counter() - began
-                    self._frames += 1
-                    if resampler.quality != self.quality and not self._meter.speaking:
-                        resampler = Resampler(LINE_HZ, INPUT_HZ, self.quality)
-                    if link.caller_track is not source:
-                        break
-            finally:
-                await stream.aclose()
+            async with asyncio.TaskGroup() as tasks:
+                reader = tasks.create_task(self._read(track))
+                track = await link.next_track()
+                reader.cancel()
+
+    async def _read(self, track: rtc.RemoteAudioTrack) -> None:
+        """Frame by frame; the resampler keeps its state and changes its quality only in a pause."""
+        stream = rtc.AudioStream.from_track(track=track, sample_rate=LINE_HZ, num_channels=1, frame_size_ms=FRAME_MS)
+        resampler = Resampler(LINE_HZ, INPUT_HZ, self.quality)
+        try:
+            async for event in stream:
+                began = time.perf_counter()
+                self._hear(resampler.feed(np.frombuffer(event.frame.data, np.int16)))
+                self._busy_s += time.perf_counter() - began
+                self._frames += 1
+                if resampler.quality != self.quality and not self._meter.speaking:
+                    resampler = Resampler(LINE_HZ, INPUT_HZ, self.quality)
+        finally:
+            await stream.aclose()
 
     def _hear(self, samples: npt.NDArray[np.int16]) -> None:
         if not len(samples):

@@ -111,10 +111,10 @@ def rehearse() -> None:
 class LiveSession:
     """A set-up session, made by `open_session`. It is read and written until `aclose`."""
 
-    def __init__(self, session: AsyncSession, scope: AsyncExitStack) -> None:
+    def __init__(self, session: AsyncSession, scope: AsyncExitStack, *, touched: bool = False) -> None:
         self.session = session
         self.opened_at = time.monotonic()
-        self.touched = False
+        self.touched = touched
         """It carries something of a caller, so it must never serve another one."""
         self.closed = False
         self._scope = scope
@@ -139,7 +139,8 @@ class LiveSession:
         """
         self.closed = True
         self._writer.cancel()
-        await self._scope.aclose()
+        with suppress(Exception):  # what can't be closed in good order is gone all the same
+            await self._scope.aclose()
         await asyncio.wait([self._reader, self._writer], timeout=CLOSE_TIMEOUT_S)
         self._reader.cancel()
         await asyncio.wait([self._reader])
@@ -241,21 +242,18 @@ async def open_session(client: genai.Client, profile: Profile, within_s: float, 
         except TimeoutError:
             reason = f"no setup from the Live endpoint within {within_s:g} s"
             raise LiveUnavailable(Fault(Stage.SETUP, NO_CONNECTION, reason, bool(handle))) from None
-        except (errors.APIError, InvalidStatus, OSError, ConnectionClosed, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - a connection can fail in ways that no list of exceptions has
             raise LiveUnavailable(fault_of(error, Stage.SETUP, with_handle=bool(handle))) from None
-        except Exception as error:
-            if type(error).__module__.startswith("google.auth"):
-                reason = f"Google credentials: {type(error).__name__}"
-                raise LiveUnavailable(Fault(Stage.UPGRADE, HTTPStatus.UNAUTHORIZED, reason)) from None
-            raise
         if session.setup_complete is None:
             reason = "the Live endpoint answered the setup with something else than setupComplete"
             raise LiveUnavailable(Fault(Stage.SETUP, NO_CONNECTION, reason, bool(handle)))
-        return LiveSession(session, scope.pop_all())
+        return LiveSession(session, scope.pop_all(), touched=bool(handle))
 
 
 def fault_of(error: Exception, stage: Stage, *, with_handle: bool = False) -> Fault:
     """What an exception of the SDK says: code and the server's own reason, nothing of ours."""
+    if type(error).__module__.startswith("google.auth"):
+        return Fault(Stage.UPGRADE, HTTPStatus.UNAUTHORIZED, f"Google credentials: {type(error).__name__}")
     if isinstance(error, errors.APIError):
         return Fault(stage, error.code, str(error.details or error.message or ""), with_handle)
     if isinstance(error, InvalidStatus):

@@ -203,14 +203,14 @@ class LiveDesk:
         dues = (self.continuity.deadline(), self._stalls.due, self._filler_at)
         return min((due for due in dues if due is not None), default=None)
 
-    def tick(self, now: float) -> list[ev.Effect]:
-        """Do what is due at `now`."""
+    def tick(self, now: float, *, agent_is_heard: bool) -> list[ev.Effect]:
+        """Do what is due at `now`. While the agent is still heard, nobody needs a filler."""
         if self._stopped:
             return []
         effects = self._follow(self.continuity.tick(now), now)
         if self._filler_at is not None and self._filler_at <= now:
             self._filler_at = None
-            effects.append(ev.SayFiller())
+            effects += [] if agent_is_heard else [ev.SayFiller()]
         if self._stalls.due is not None and self._stalls.due <= now:
             effects += self._cure(now)
         return effects

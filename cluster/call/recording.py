@@ -31,11 +31,12 @@ REMOTE_PART_S: Final = 5.0
 
 
 class Recorder:
-    """Collects both sides; `flush_for_ever` stores them part by part, off the event loop."""
+    """Collects both sides; each `flush` stores a part of them, off the event loop, and one is due every `part_s`."""
 
     def __init__(self, url: str, call_id: str, *, since_s: float = 0.0) -> None:
         """`url` is a folder: a local path or any fsspec URL. `since_s`: how old the call is now."""
         self.url = f"{url.rstrip('/')}/{call_id}.flac"
+        self.part_s = REMOTE_PART_S if "://" in url else PART_S
         self._parts_url = f"{url.rstrip('/')}/{call_id}.parts"
         self._next_sample = round(since_s * INPUT_HZ)
         self._caller: list[bytes] = []
@@ -48,7 +49,7 @@ class Recorder:
 
     def agent(self, pcm: bytes, rate_hz: int) -> None:
         """A piece of the agent, as it goes to the line."""
-        if self._resampler is None:
+        if self._resampler is None or self._resampler.from_hz != rate_hz:
             self._resampler = Resampler(rate_hz, INPUT_HZ, "LQ")
         self._agent.put(self._resampler.feed(np.frombuffer(pcm, np.int16)).tobytes())
 
@@ -56,14 +57,8 @@ class Recorder:
         """Barge-in: what was queued was not heard, so it is not recorded."""
         self._agent.clear()
 
-    async def flush_for_ever(self) -> None:
-        """Store what has gathered, again and again."""
-        while True:
-            await asyncio.sleep(REMOTE_PART_S if "://" in self.url else PART_S)
-            await self.flush()
-
     async def flush(self) -> None:
-        """Store what has gathered."""
+        """Store what has gathered. What can't be stored is lost, and nothing before and after it."""
         left = np.frombuffer(b"".join(self._caller), np.int16)
         self._caller.clear()
         right = np.zeros(len(left), np.int16)
@@ -74,10 +69,7 @@ class Recorder:
             await asyncio.to_thread(self._store, begins, np.column_stack((left, right)).astype("<i2").tobytes())
 
     async def save(self) -> str:
-        """Join the parts, also those of earlier processes; returns the recording's URL, empty where there is no sound.
-
-        Raises `OSError`.
-        """
+        """Join the parts, also those of earlier processes; returns the recording's URL, if there is any sound."""
         await self.flush()
         return self.url if await asyncio.to_thread(self._join) else ""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -104,7 +105,8 @@ class RoomLink:
         self._leaving = False
         self._caller_is_here = asyncio.Event()
         self.caller: rtc.RemoteParticipant | None = None
-        self.caller_track: asyncio.Future[rtc.RemoteAudioTrack] = asyncio.get_running_loop().create_future()
+        self._new_track: deque[rtc.RemoteAudioTrack] = deque(maxlen=1)
+        self._has_new_track = asyncio.Event()
         self._room.on("participant_connected", self._on_joined)
         self._room.on("participant_disconnected", self._on_left)
         self._room.on("participant_attributes_changed", self._on_attributes)
@@ -145,6 +147,12 @@ class RoomLink:
             async with asyncio.timeout(within_s):
                 await self._caller_is_here.wait()
         return self.caller is not None
+
+    async def next_track(self) -> rtc.RemoteAudioTrack:
+        """The caller's track, as soon as there is one that was not returned yet; of several, the newest."""
+        await self._has_new_track.wait()
+        self._has_new_track.clear()
+        return self._new_track.pop()
 
     async def publish(self, track: rtc.LocalAudioTrack) -> rtc.LocalTrackPublication:
         """Be audible; for an inbound SIP call, this is what answers the phone. Raises `RoomUnreachable`."""
@@ -218,9 +226,9 @@ class RoomLink:
     def _on_joined(self, participant: rtc.RemoteParticipant) -> None:
         if participant.kind == rtc.ParticipantKind.PARTICIPANT_KIND_AGENT:
             return
-        # After a full reconnect of the caller the same identity comes back with a new sid.
+        # After a full reconnect of the caller, or when it is dialled again, the same identity comes with a new sid.
         if self.caller is None or self.caller.identity == participant.identity:
-            self.caller = participant
+            self.caller, self._gone = participant, None
             self._caller_is_here.set()
             self._look_at(participant)
 
@@ -239,7 +247,7 @@ class RoomLink:
             self._on_event(ev.PhoneRinging())
 
     def _on_left(self, participant: rtc.RemoteParticipant) -> None:
-        if self.caller is None or participant.identity != self.caller.identity:
+        if self.caller is None or participant.sid != self.caller.sid:
             return
         reason = participant.disconnect_reason
         if reason is None:
@@ -259,9 +267,8 @@ class RoomLink:
     ) -> None:
         is_caller = self.caller is None or participant.identity == self.caller.identity
         if isinstance(track, rtc.RemoteAudioTrack) and is_caller:
-            if self.caller_track.done():
-                self.caller_track = asyncio.get_running_loop().create_future()
-            self.caller_track.set_result(track)
+            self._new_track.append(track)
+            self._has_new_track.set()
 
     def _on_disconnected(self, reason: int) -> None:
         if self._leaving:

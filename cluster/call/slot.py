@@ -43,11 +43,13 @@ OPEN_WITHIN_S = 2.5
 
 
 @dataclass(slots=True)
-class _Parked:
-    """A set-up Live session of one profile."""
+class _SetUp:
+    """A Live session, and what it was set up for."""
 
     profile: Profile
     session: LiveSession
+    target: int = 0
+    """Only a session of the profile's first one waits for a call."""
 
 
 class CallSlot:
@@ -64,9 +66,9 @@ class CallSlot:
         self._clients: dict[str | None, genai.Client] = {None: make_client(settings.live)}
         """By place; None is the settings' own."""
         self._kit: Equipment | None = None
-        self._parked: _Parked | None = None
+        self._parked: _SetUp | None = None
         self._parking = asyncio.Lock()
-        self._given: list[tuple[int, LiveSession]] = []
+        self._given: list[_SetUp] = []
         self._call: PhoneCall | None = None
         self._assignment: Assignment | None = None
         self._running: asyncio.Task[CallRecord] | None = None
@@ -183,7 +185,7 @@ class CallSlot:
         finally:
             self._call = None
             self._calls_served += 1
-            await self._take_back(profile)
+            await self._take_back()
 
     def _opener(self, profile: Profile) -> Opener:
         """What gives a call its connections: the parked session where it fits, else a new one."""
@@ -191,19 +193,14 @@ class CallSlot:
         async def give(target: int, handle: str) -> LiveSession:
             parked, self._parked = self._parked, None
             if parked is not None:
-                self._given.append((0, parked.session))
-            if (
-                parked is not None
-                and not parked.session.closed
-                and parked.profile == profile
-                and not (target or handle)
-            ):
-                return parked.session
+                self._given.append(parked)
+                if not (parked.session.closed or parked.profile != profile or target or handle):
+                    return parked.session
             within_s = min(OPEN_WITHIN_S, self._settings.live.setup_timeout_s)
             wanted = profile.targets()[target]
             client = await self._client_at(wanted.location)
             session = await open_session(client, profile.on(wanted.model), within_s, handle=handle)
-            self._given.append((target, session))
+            self._given.append(_SetUp(profile, session, target))
             return session
 
         return give
@@ -215,18 +212,18 @@ class CallSlot:
             self._clients[location] = await asyncio.to_thread(make_client, there)
         return self._clients[location]
 
-    async def _take_back(self, profile: Profile) -> None:
-        """After the call: an untouched session serves another one, every other one is closed."""
+    async def _take_back(self) -> None:
+        """After the call: an untouched session waits for another one, of its own profile; every other one is closed."""
         given, self._given = self._given, []
-        for target, session in given:
-            if self._parked is None and not (target or session.touched or session.closed):
-                session.detach()
-                self._parked = _Parked(profile, session)
+        for each in given:
+            if self._parked is None and not (each.target or each.session.touched or each.session.closed):
+                each.session.detach()
+                self._parked = each
             else:
-                await session.aclose()
+                await each.session.aclose()
 
-    async def _open(self, profile: Profile) -> _Parked:
-        return _Parked(profile, await open_session(self._clients[None], profile, self._settings.live.setup_timeout_s))
+    async def _open(self, profile: Profile) -> _SetUp:
+        return _SetUp(profile, await open_session(self._clients[None], profile, self._settings.live.setup_timeout_s))
 
     def _is_fresh(self, profile: Profile) -> bool:
         parked = self._parked

@@ -32,6 +32,7 @@ class Resampler:
     """A soxr stream between two rates that keeps its state between chunks; the same rate passes through."""
 
     def __init__(self, from_hz: int, to_hz: int, quality: str) -> None:
+        self.from_hz = from_hz
         self.quality = quality
         same = from_hz == to_hz
         self._stream = None if same else soxr.ResampleStream(from_hz, to_hz, 1, dtype="int16", quality=quality)
@@ -61,13 +62,17 @@ class AgentVoice:
         self._audible.set()
 
     def put(self, pcm: bytes, rate_hz: int) -> float | None:
-        """Queue 16-bit mono PCM; returns its length in ms, or None where three minutes are queued already."""
+        """Queue 16-bit mono PCM; returns its length in ms, or None where three minutes are queued already.
+
+        The queue has the model's rate. What has another one (a recorded sentence) is brought to it as a whole, which
+        takes about a millisecond.
+        """
         if rate_hz != self._queue.rate_hz:
-            self._queue = PlayoutQueue(rate_hz, MAX_REPLY_MS)
+            pcm = soxr.resample(np.frombuffer(pcm, np.int16), rate_hz, self._queue.rate_hz).tobytes()
         if not self._queue.put(pcm):
             return None
         self._more.set()
-        return duration_ms(len(pcm), rate_hz)
+        return duration_ms(len(pcm), self._queue.rate_hz)
 
     @property
     def unheard_ms(self) -> float:

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from cluster import outcome as o
 from cluster.call import core as c
 from cluster.call import events as ev
-from cluster.call import rules, takeover, timers
+from cluster.call import live_desk, rules, takeover, timers
 from cluster.call.faults import Fault, Stage
 from cluster.call.prompts import Prompts, say_filler
 from cluster.call.rules import Rules
@@ -450,6 +450,25 @@ def test_a_murmur_does_not_stop_the_agent_where_the_profile_says_so() -> None:
     assert story.notes("line")[1]["text"] == "Yes?"
     story.tell(ev.CallerSpoke(), ev.PlayoutDrained())
     assert story.pass_time(1.0) == []
+
+
+def test_a_filler_waits_until_everything_was_heard() -> None:
+    """The model is faster than its voice: its connection breaks while the caller listens to what it had said."""
+    story = Story().talking()
+    story.tell(ev.Resumable("handle"), ev.AgentAudio(5_000), ev.LiveBroke(1, Fault(Stage.SESSION, 1006)))
+    assert story.pass_time(4.0) == []
+    assert story.tell(ev.PlayoutDrained()) == []
+    assert story.pass_time(live_desk.FILLER_AFTER_S) == [ev.SayFiller()]
+
+
+def test_a_turn_that_was_cut_ends_with_its_connection() -> None:
+    """The next one's first words are an answer to whoever took the floor."""
+    story = Story(replace(RULES, backchannels=True)).talking()
+    story.tell(ev.Resumable("handle"), ev.AgentAudio(3_000), ev.AgentText("one two"), ev.CallerSpoke())
+    assert story.pass_time(rules.BACKCHANNEL_S) == [ev.StopAgent()]
+    story.tell(ev.Interrupted(unheard_ms=1_500), ev.LiveBroke(1, Fault(Stage.SESSION, 1006)), ev.LiveOpened(2))
+    assert ev.Silence() not in story.tell(ev.CallerPaused(0.3), ev.AgentAudio(500), ev.AgentText("Yes?"), ev.TurnDone())
+    assert story.notes("line")[-1]["text"] == "Yes?"
 
 
 def test_a_new_connection_is_told_of_a_goodbye_under_way() -> None:

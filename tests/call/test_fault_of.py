@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from google.auth.exceptions import RefreshError
 from google.genai import errors
 from websockets.datastructures import Headers
-from websockets.exceptions import ConnectionClosedError, InvalidStatus
+from websockets.exceptions import ConnectionClosedError, InvalidMessage, InvalidStatus
 from websockets.frames import Close
 from websockets.http11 import Response
 
@@ -24,6 +25,8 @@ from cluster.call.live import fault_of
         (ConnectionClosedError(Close(1013, "Try again later"), None), "provider-down", True),
         (ConnectionClosedError(None, None), "provider-down", True),
         (ConnectionRefusedError(111, "refused"), "unreachable", True),
+        (InvalidMessage("did not receive a valid HTTP response"), "unreachable", True),
+        (RefreshError("Token has been expired or revoked."), "unauthorized", False),
     ],
 )
 def test_a_failed_set_up_has_a_diagnosis(error: Exception, name: str, blames_provider: bool) -> None:  # noqa: FBT001

@@ -58,7 +58,7 @@ class Talk:
         end, effects = self.now + seconds, []
         while (due := self.desk.deadline()) is not None and due <= end:
             self.now = max(self.now, due)
-            effects += self.desk.tick(self.now)
+            effects += self.desk.tick(self.now, agent_is_heard=False)
         self.now = end
         return plain(effects)
 
@@ -377,7 +377,7 @@ def test_after_the_end_nothing_is_repaired() -> None:
     talk = Talk()
     talk.desk.stop()
     assert talk.tell(ev.LiveBroke(1, ABORTED), ev.GoingAway(1)) == []
-    assert talk.desk.tick(99.0) == []
+    assert talk.desk.tick(99.0, agent_is_heard=False) == []
     assert talk.desk.turn_done(99.0) == [ev.Settled()]
 
 

@@ -70,6 +70,17 @@ async def test_a_process_goes_on_where_another_one_stopped(
     assert heard(await taker.save()) == expected
 
 
+async def test_a_sentence_of_another_rate_is_recorded_at_its_own_speed(tmp_path: Path) -> None:
+    """After one of the recording's rate."""
+    recorder = Recorder(str(tmp_path), "call-1")
+    await record(recorder, 100, 1.0)
+    recorder.caller(tone(200, 2.0))
+    recorder.agent(np.full(24_000, -200, np.int16).tobytes(), 24_000)
+    samples, hz = soundfile.read(await recorder.save(), dtype="int16")
+    loud = np.flatnonzero(samples[:, 1] < -150)
+    assert (loud[-1] - loud[0]) / hz == pytest.approx(1.0, abs=0.05)
+
+
 async def test_a_call_without_a_sound_has_no_recording(tmp_path: Path) -> None:
     """The phone never had a line."""
     assert await Recorder(str(tmp_path), "call-1").save() == ""

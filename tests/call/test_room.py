@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from livekit import api, rtc
 from pydantic import SecretStr
 
+from cluster import outcome as o
+from cluster.call import events as ev
 from cluster.call.room import SETTLED_S, RoomLink, unsettled_s
 from cluster.local.livekit_server import LivekitServer
 from cluster.settings import LivekitSettings
@@ -63,3 +67,53 @@ async def test_a_track_is_published_when_the_phone_can_be_offered_it(livekit: Li
     await link.leave()
     await source.aclose()
     await caller.leave()
+
+
+def a_phone(sid: str, status: str = "active") -> Any:
+    """One connection of the phone that is called, which has gone if anybody asks why."""
+    return SimpleNamespace(
+        kind=rtc.ParticipantKind.PARTICIPANT_KIND_SIP,
+        identity="sip_+14155550199",
+        sid=sid,
+        attributes={"sip.callStatus": status},
+        disconnect_reason=rtc.DisconnectReason.USER_REJECTED,
+    )
+
+
+async def test_a_phone_that_is_dialled_again_has_not_gone() -> None:
+    """The first try was refused; that it left is no news of the one who answers the second."""
+    told: list[ev.Event] = []
+    link = RoomLink(told.append, lambda: None)
+    link.begin_dialling()
+    refused = a_phone("PA_1", "dialing")
+    link._on_joined(refused)
+    link._on_left(refused)
+    link._on_joined(a_phone("PA_2"))
+    link.end_dialling()
+    assert told == [ev.PhoneAnswered()]
+
+
+async def test_a_phone_that_left_while_its_answer_was_on_the_way_has_gone() -> None:
+    """Whoever dials is told only now."""
+    told: list[ev.Event] = []
+    link = RoomLink(told.append, lambda: None)
+    link.begin_dialling()
+    phone = a_phone("PA_1")
+    link._on_joined(phone)
+    link._on_left(phone)
+    assert told == [ev.PhoneAnswered()]
+    link.end_dialling()
+    assert told[1:] == [ev.PhoneGone(o.CALLER_HUNG_UP)]
+
+
+async def test_a_connection_of_the_phone_that_was_replaced_may_leave() -> None:
+    """The phone is there by another one."""
+    told: list[ev.Event] = []
+    link = RoomLink(told.append, lambda: None)
+    old, new = a_phone("PA_1"), a_phone("PA_2")
+    link._on_joined(old)
+    link._on_joined(new)
+    link._on_left(old)
+    assert ev.PhoneGone(o.CALLER_HUNG_UP) not in told
+    link._on_left(new)
+    assert told[-1] == ev.PhoneGone(o.CALLER_HUNG_UP)

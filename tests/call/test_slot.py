@@ -22,7 +22,7 @@ from cluster.call.slot import CallSlot
 from cluster.local.carrier.record import Ending
 from cluster.local.live import LiveEndpoint
 from cluster.local.livekit_server import LivekitServer
-from cluster.messages import Assignment, CallEvent, CallRequest, Direction, Renewal, Verdict
+from cluster.messages import Assignment, CallEvent, CallRequest, Checkpoint, Direction, Line, Renewal, Verdict
 from cluster.outcome import Outcome
 from cluster.settings import Settings, load_settings
 from tests.fixtures import web_caller
@@ -49,6 +49,7 @@ class Desk:
     async def renew(self, renewal: Renewal) -> Verdict | None:
         """Keep the heartbeat, give the answer that the test wants."""
         self.renewals.append(renewal)
+        self.changed.set()
         return self.verdict
 
     async def report(self, events: list[CallEvent]) -> bool:
@@ -66,6 +67,14 @@ class Desk:
                         return event
                 self.changed.clear()
                 await self.changed.wait()
+
+    async def until_resumable(self) -> Checkpoint:
+        """Wait for a checkpoint from which the conversation can be resumed."""
+        async with asyncio.timeout(30):
+            while not self.renewals[-1].checkpoint.resumption_handle:
+                self.changed.clear()
+                await self.changed.wait()
+        return self.renewals[-1].checkpoint
 
     async def until_line(self, who: str) -> CallEvent:
         """Wait for a whole line of the transcript."""
@@ -125,8 +134,11 @@ async def rig(livekit: LivekitServer, tmp_path: Path) -> AsyncIterator[Rigs]:
     """Makes slots for an endpoint and a profile, and releases them when the test is over."""
     made: list[Rig] = []
 
-    async def make(endpoint: LiveEndpoint | None, exchange: Exchange | None = None, **profile: Any) -> Rig:
-        (tmp_path / "baker.yaml").write_text(yaml.safe_dump(PROFILE | profile), encoding="utf-8")
+    async def make(
+        endpoint: LiveEndpoint | None, exchange: Exchange | None = None, also: str = "baker", **profile: Any
+    ) -> Rig:
+        for name in ("baker", also):
+            (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(PROFILE | profile), encoding="utf-8")
         environ = {
             "LIVEKIT_URL": livekit.url,
             "LIVEKIT_API_KEY": livekit.api_key,
@@ -306,6 +318,47 @@ async def test_a_session_that_heard_nobody_waits_for_another_call(
         assert len(endpoint.sessions) == 1
 
 
+async def test_a_session_that_waited_for_another_profile_serves_no_call_of_this_one(
+    rig: Rigs, exchange: Exchange
+) -> None:
+    """Nobody talks to an agent with another one's instructions."""
+    async with LiveEndpoint(scenario()) as endpoint:
+        at = await rig(endpoint, exchange=exchange, also="butcher")
+        await at.slot.prepare("butcher")
+        await at.slot.start(at.assignment(room_name(), direction=Direction.OUTBOUND, to="+14155550486"))
+        assert (await at.slot.wait()).outcome == o.BUSY
+        assert at.slot.status().profile == "butcher"
+        assert not (await at.slot.prepare("baker")).error
+        assert len(endpoint.sessions) == 3
+
+
+async def test_a_session_that_was_resumed_serves_no_other_call(rig: Rigs) -> None:
+    """It knows what a caller has said, though nothing was sent to it: the phone had gone when the call was taken."""
+    async with LiveEndpoint(scenario()) as endpoint:
+        at = await rig(endpoint)
+        await at.greeted()
+        left = await at.desk.until_resumable()
+        at.slot.hang_up(o.HUNG_UP_BY_API)
+        await at.slot.wait()
+        told = Line(who="agent", text="Hello.", at_s=1.0)
+        left = replace(left, transcript=(told,), unknown=0, agent_is_cut=False, caller_waits=False)
+        await at.slot.start(at.assignment(room_name(), takeover=left))
+        assert (await at.slot.wait()).outcome == o.CALLER_HUNG_UP
+        assert endpoint.sessions[-1].resumed
+        assert at.slot.status().profile == ""
+
+
+async def test_a_connection_that_is_cut_before_it_is_one_is_tried_again(rig: Rigs) -> None:
+    """In the middle of the HTTP upgrade: the caller is greeted a moment later."""
+    async with LiveEndpoint(scenario(faults=[{"at": "upgrade", "do": "abort", "sessions": [1]}])) as endpoint:
+        at = await rig(endpoint)
+        caller = await at.greeted()
+        await caller.until_agent_speaks()
+        at.slot.hang_up(o.HUNG_UP_BY_API)
+        assert (await at.slot.wait()).outcome == o.HUNG_UP_BY_API
+        assert len(endpoint.sessions) == 2
+
+
 async def test_nothing_of_a_caller_is_left_when_the_next_one_comes(rig: Rigs) -> None:
     """Numbers, words and variables of one call are nowhere in the process once it is prepared for another."""
     async with LiveEndpoint(scenario()) as endpoint:
@@ -425,6 +478,21 @@ async def test_a_dial_that_reached_nobody_is_repeated_and_one_that_rang_is_not(r
             await at.slot.start(at.assignment(room_name(), direction=Direction.OUTBOUND, to=number))
             await at.slot.wait()
             assert sum(log.number == number for log in exchange.carrier.calls) == tries
+
+
+async def test_whoever_answers_the_second_dial_is_talked_to(
+    rig: Rigs, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trunk was over its limit at first: the phone of that try left the room, and nobody had hung up."""
+    allowed = iter((False, True))
+    monkeypatch.setattr(exchange.carrier._recent, "allows", lambda *_: next(allowed))
+    async with LiveEndpoint(scenario()) as endpoint:
+        at = await rig(endpoint, exchange=exchange)
+        await at.slot.start(at.assignment(room_name(), direction=Direction.OUTBOUND, to="+14155550204"))
+        await at.desk.until_line("agent")
+        at.slot.hang_up(o.HUNG_UP_BY_API)
+        assert (await at.slot.wait()).outcome == o.HUNG_UP_BY_API
+        assert next(log.ending for log in exchange.carrier.calls) is Ending.REFUSED
 
 
 BOOK = {

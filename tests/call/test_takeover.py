@@ -236,6 +236,18 @@ def test_a_call_that_was_about_to_end_ends() -> None:
     assert taken.pass_time(TAIL_S) == [ev.Finish(o.AGENT_ENDED)]
 
 
+@pytest.mark.parametrize("code", [403, 503], ids=["refused", "down"])
+def test_a_call_that_was_about_to_end_ends_as_it_was_to_though_no_model_can_be_had(code: int) -> None:
+    """The process died within the goodbye, and nobody can finish that."""
+    taken = Taken(replace(TALKING, phase="closing", ending=str(o.AGENT_ENDED), agent_is_cut=True))
+    while taken.outcome is None:
+        if taken.opening:
+            taken.tell(ev.LiveFailed(taken.opening, Fault(Stage.UPGRADE, code)))
+        taken.pass_time(1)
+    assert taken.outcome == o.AGENT_ENDED
+    assert taken.now < 100.0 + WRAP_UP_S
+
+
 def test_the_longest_duration_counts_from_the_first_answer() -> None:
     """A takeover gives nobody more time."""
     taken = Taken(replace(TALKING, age_s=RULES.max_duration_s, answered_s=0.0))

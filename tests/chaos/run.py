@@ -60,6 +60,7 @@ FAULTS: Final[tuple[dict[str, Any], ...]] = (
     {"at": "resume", "do": "hang", "every": 61},
     {"at": "setup", "do": "close", "code": 1011, "reason": "The service is currently unavailable.", "every": 31},
     {"at": "upgrade", "do": "http_status", "code": 503, "every": 37},
+    {"at": "upgrade", "do": "abort", "every": 17},
 )
 
 
