@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -59,8 +60,10 @@ async def test_a_table_is_kept_as_it_is(house: House, live: LiveCalls) -> None:
     async with aclosing(live.messages("acme")) as messages:
         first = await until(messages, "innerHTML:#calls", 'id="call_1"')
         assert first.startswith("event: calls\ndata: ")
+        house.history.down = True  # nobody sees the call before all of it is there
         await house.begin("call_2")
-        await until(messages, "afterbegin:#calls", 'id="call_2"')
+        house.history.down = False
+        await until(messages, "afterbegin:#calls", 'id="call_2"', "answered")
         await house.say("call_1", "agent", "Good morning.")
         changed = await until(messages, '<tr hx-swap-oob="true" id="call_1"', "Good morning.")
         assert "call_2" not in changed
@@ -120,6 +123,41 @@ async def test_a_restart_of_the_control_actors_is_sat_out(house: House, live: Li
         house.pool.down = False
         await house.begin("call_2")
         await until(messages, 'id="call_2"')
+
+
+async def test_what_comes_while_a_message_is_sent_is_not_missed(
+    house: House, live: LiveCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A browser that took its time gets what is newer at once, not with the next change."""
+    monkeypatch.setattr(live_module, "HEARTBEAT_S", GENEROUS_S)
+    async with aclosing(live.messages("acme")) as messages:
+        await until(messages, "innerHTML:#calls")
+        await house.begin("call_1")
+        async with asyncio.timeout(GENEROUS_S):
+            while (row := live.row("call_1")) is None or row.state != "answered":  # noqa: ASYNC110 - nobody is told
+                await asyncio.sleep(FAST_S)
+        async with asyncio.timeout(GENEROUS_S / 2):
+            assert 'id="call_1"' in (await anext(messages)).decode()
+
+
+async def test_a_failure_does_not_end_the_updates(
+    house: House, live: LiveCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that nobody expected: those who are asked are asked again."""
+    failures = [RuntimeError("a bug")]
+    ask = house.pool.live_calls
+
+    async def stumble(tenant: str | None) -> list[dict[str, Any]]:
+        if failures:
+            raise failures.pop()
+        return await ask(tenant)
+
+    async with aclosing(live.messages("acme")) as messages:
+        await until(messages, "innerHTML:#calls")
+        monkeypatch.setattr(house.pool, "live_calls", stumble)
+        await house.begin("call_1")
+        await until(messages, 'id="call_1"')
+    assert failures == []
 
 
 async def test_a_silent_stream_is_kept_open(live: LiveCalls, monkeypatch: pytest.MonkeyPatch) -> None:
