@@ -177,14 +177,15 @@ async def show_history(
 
 @pages.get("/pool")
 async def show_pool(dashboard: TheDashboard, viewer: Viewer) -> Response:
-    """The call actors, the viewer's calls that wait, and its budgets; everybody's for whoever may see them."""
+    """The viewer's calls that wait, and its budgets; everybody's, and the call actors, for whoever may see them."""
     pool = dashboard.front.pool
     numbers, actors, budgets, queue = await asyncio.gather(
         pool.statistics(), pool.pool(), pool.budgets(), pool.queue(viewer.tenant)
     )
-    own = ("tenant", viewer.tenant)
-    shown = [one for one in budgets if viewer.may("admin") or (one["scope"], one["name"]) == own]
-    return _page("pool.html", viewer=viewer, pool=numbers, actors=actors, budgets=shown, queue=queue)
+    if not viewer.may("admin"):
+        own = ("tenant", viewer.tenant)
+        actors, budgets = None, [one for one in budgets if (one["scope"], one["name"]) == own]
+    return _page("pool.html", viewer=viewer, pool=numbers, actors=actors, budgets=budgets, queue=queue)
 
 
 @pages.get("/calls/{call_id}")

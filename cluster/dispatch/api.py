@@ -39,6 +39,7 @@ from cluster.dispatch.streams import event_stream
 from cluster.dispatch.webhook import Webhooks
 from cluster.keys import Principal
 from cluster.messages import Admitted, CallQuery, Direction, Queued, Refused, Wait
+from cluster.metrics import of_tenant
 from cluster.records.views import ENDED, QUEUED, STARTING, cost_view
 
 log = logging.getLogger(__name__)
@@ -260,10 +261,11 @@ async def readyz(front: TheFront) -> JSONResponse:
 
 
 @system.get("/metrics", response_class=PlainTextResponse, responses=_errors(401, 503))
-async def metrics(front: TheFront, _key: AnyKey) -> PlainTextResponse:
-    """Prometheus text. Any API key will do."""
+async def metrics(front: TheFront, key: AnyKey) -> PlainTextResponse:
+    """Prometheus text. Any API key will do; the money of other tenants is shown only to one for `admin`."""
     pool, history = await asyncio.gather(front.pool.statistics(), front.history.statistics())
-    return PlainTextResponse(front.metrics({**history, **pool}), media_type=METRICS_TYPE)
+    shown = {**history, **pool} if key.may("admin") else of_tenant({**history, **pool}, key.tenant)
+    return PlainTextResponse(front.metrics(shown), media_type=METRICS_TYPE)
 
 
 @system.get("/docs/problems/{slug}", responses=_errors(404))

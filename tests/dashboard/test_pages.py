@@ -166,12 +166,10 @@ async def test_the_history_is_searched(browser: httpx2.AsyncClient, house: House
 
 
 async def test_the_pool_and_the_budgets(browser: httpx2.AsyncClient, house: House) -> None:
-    """Everybody's actors, one's own money and queue; and that nothing is taken, where it is so."""
+    """How calls fare, one's own money and queue; and that nothing is taken, where it is so."""
     page = (await browser.get("/pool")).text
     for words in ("0 of 10", "tenant acme", "$0.0001 spent", "concise", "does not serve (open)", "success/agent-ended"):
         assert words in page
-    for cell in ("<td>receptionist</td>", '<td title="n1">n1</td>'):
-        assert cell in page
     assert "Draining" not in page
     assert "Calls that wait" not in page
     house.pool.draining = True
@@ -187,6 +185,16 @@ async def test_the_pool_and_the_budgets(browser: httpx2.AsyncClient, house: Hous
     page = (await browser.get("/pool")).text
     assert "Draining" in page
     assert "1, in about 1:05" in page
+
+
+async def test_the_pool_of_actors_is_for_admins(browser: httpx2.AsyncClient) -> None:
+    """As `/v1/pool` is: the profiles that are parked, and the nodes."""
+    cells = ("<td>receptionist</td>", '<td title="n1">n1</td>')
+    page = (await browser.get("/pool")).text
+    assert not any(cell in page for cell in cells)
+    await browser.post("/login", content=f"key={ADMIN_KEY}")
+    page = (await browser.get("/pool")).text
+    assert all(cell in page for cell in cells)
 
 
 async def test_the_budgets_of_others(stranger: httpx2.AsyncClient) -> None:

@@ -133,6 +133,8 @@ class PoolDouble:
             "turned_away": {"capacity": 2},
             "ended": {"success/agent-ended": 5},
             "breakers": {"gemini-3.8-live": {"state": "open"}},
+            "spent_usd_micros": {"acme": 60, "other": 7},
+            "reserved_usd_micros": {"acme": 15, "other": 1},
         }
 
     async def authenticate(self, key_sha256_hex: str) -> Principal | None:

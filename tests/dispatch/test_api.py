@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from livekit import api as livekit_api
 
+from cluster import metrics
 from cluster import outcome as o
 from cluster.dispatch.access import Doorkeeper
 from cluster.dispatch.api import LARGEST_BODY_BYTES, Front, build_api
@@ -442,6 +443,19 @@ async def test_metrics(api: Api) -> None:
     """Prometheus text, for any key."""
     response = await api.ask("GET", "/metrics", CAMPAIGNS_KEY)
     assert (response.text, response.headers["content-type"]) == ("busy 0\n", "text/plain; version=0.0.4; charset=utf-8")
+
+
+async def test_the_money_of_others_is_not_in_the_metrics(
+    pool: PoolDouble, history: HistoryPort, rooms: RoomsDouble, inbound: Inbound
+) -> None:
+    """Unless the key is an administrator's."""
+    front = make_front(pool, history, rooms, inbound, metrics=metrics.render)
+    async with client_of(front) as client:
+        of_one, of_all = [(await Api(client).ask("GET", "/metrics", key)).text for key in (OTHER_KEY, ADMIN_KEY)]
+    for name in ("spent", "reserved"):
+        assert f'ringmaster_{name}_usd{{tenant="other"}}' in of_one
+        assert f'ringmaster_{name}_usd{{tenant="acme"}}' in of_all
+    assert "acme" not in of_one
 
 
 async def test_unknown_paths_and_methods(api: Api) -> None:
