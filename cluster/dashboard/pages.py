@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -28,9 +29,10 @@ from cluster.dashboard.call_stream import call_stream
 from cluster.dashboard.live import LiveCalls
 from cluster.dashboard.render import render, render_row
 from cluster.dashboard.session import Sessions
-from cluster.dispatch.api import Front, find_call
+from cluster.dispatch.api import Front, find_call, look_up
 from cluster.dispatch.ports import ControlPlaneDown
 from cluster.dispatch.problems import TYPES, Problem, problem_of_validation
+from cluster.dispatch.streams import while_permitted
 from cluster.keys import Principal
 from cluster.messages import CallQuery
 from cluster.records.timeline import LATENCIES, QUALITIES, timeline
@@ -155,9 +157,9 @@ async def show_live(dashboard: TheDashboard, viewer: Viewer) -> Response:
 
 
 @pages.get("/live")
-async def follow_live(dashboard: TheDashboard, viewer: Viewer) -> Response:
+async def follow_live(request: Request, dashboard: TheDashboard, viewer: Viewer) -> Response:
     """The changes of that table, as server-sent events."""
-    return _stream(dashboard.live.messages(viewer.tenant))
+    return _stream(request, dashboard, dashboard.live.messages(viewer.tenant))
 
 
 @pages.get("/history")
@@ -209,15 +211,19 @@ async def show_call(call_id: str, dashboard: TheDashboard, viewer: Viewer) -> Re
 @pages.get("/calls/{call_id}/live")
 async def follow_call(
     call_id: str,
+    request: Request,
     dashboard: TheDashboard,
     viewer: Viewer,
+    *,
     after: Annotated[int, Query(ge=0)] = 0,
     last_event_id: Annotated[int | None, Header(ge=0)] = None,
 ) -> Response:
     """What is added to that page as the call goes on, as server-sent events."""
-    await find_call(dashboard.front, viewer, call_id)
+    front, live = dashboard.front, dashboard.live
+    await find_call(front, viewer, call_id)
     begin = after if last_event_id is None else last_event_id
-    return _stream(call_stream(dashboard.front.history, dashboard.live, call_id, begin))
+    stands = partial(look_up, front, viewer, call_id)
+    return _stream(request, dashboard, call_stream(front.history, live, call_id, begin, look_up=stands))
 
 
 @pages.get("/calls/{call_id}/actor")
@@ -256,5 +262,7 @@ async def hang_up(call_id: str, dashboard: TheDashboard, viewer: Viewer) -> Resp
     return RedirectResponse(f"/calls/{call_id}", SEE_OTHER)
 
 
-def _stream(messages: AsyncIterator[bytes]) -> Response:
-    return StreamingResponse(messages, media_type="text/event-stream", headers=STREAM_HEADERS)
+def _stream(request: Request, dashboard: Dashboard, messages: AsyncGenerator[bytes, None]) -> Response:
+    """For as long as the session lasts and its key is good."""
+    permitted = while_permitted(messages, partial(dashboard.sessions.viewer, request))
+    return StreamingResponse(permitted, media_type="text/event-stream", headers=STREAM_HEADERS)

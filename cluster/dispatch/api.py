@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request, Security
@@ -35,7 +36,7 @@ from cluster.dispatch.schemas import (
     ProblemDocument,
     QueueList,
 )
-from cluster.dispatch.streams import event_stream
+from cluster.dispatch.streams import event_stream, while_permitted
 from cluster.dispatch.webhook import Webhooks
 from cluster.keys import Principal
 from cluster.messages import Admitted, CallQuery, Direction, Queued, Refused, Wait
@@ -187,13 +188,15 @@ async def hang_up(call_id: str, front: TheFront, key: CallsKey) -> dict[str, Any
 )
 async def watch_call(
     call_id: str,
+    request: Request,
     front: TheFront,
     key: CallsKey,
     last_event_id: Annotated[int, Header(ge=0, description="Go on after this one")] = 0,
 ) -> StreamingResponse:
     """What happens in a call, as it happens (server-sent events), from its beginning or from `Last-Event-ID` on."""
     await find_call(front, key, call_id)
-    stream = event_stream(front.history, call_id, last_event_id, lambda: _call_or_none(front, key, call_id))
+    events = event_stream(front.history, call_id, last_event_id, partial(look_up, front, key, call_id))
+    stream = while_permitted(events, partial(front.doorkeeper.admit, request.headers.get("Authorization"), "calls"))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
@@ -303,13 +306,14 @@ def build_api(front: Front) -> FastAPI:
 
 async def find_call(front: Front, key: Principal, call_id: str) -> dict[str, Any]:
     """A call of the key's tenant as it stands. Raises `Problem` where there is none, `ControlPlaneDown`."""
-    call = await _call_or_none(front, key, call_id)
+    call = await look_up(front, key, call_id)
     if call is None:
         raise Problem("not-found", "there is no such call, or it is another tenant's")
     return call
 
 
-async def _call_or_none(front: Front, key: Principal, call_id: str) -> dict[str, Any] | None:
+async def look_up(front: Front, key: Principal, call_id: str) -> dict[str, Any] | None:
+    """The same; None where there is none."""
     call = await front.history.call(call_id, key.tenant, key.may("admin"))
     if call is not None and call["state"] == ENDED:
         return call

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from fastapi import FastAPI
 
 from cluster.dashboard import session
 from cluster.dashboard.pages import PAGE
+from cluster.dispatch import access, streams
 from cluster.keys import sha256_hex
 from cluster.outcome import BUSY
 from tests.dashboard.site import SECRET, House
@@ -62,6 +64,31 @@ async def test_a_session_ends(browser: httpx2.AsyncClient, house: House, site: F
         answer = await browser.get("/", headers={"Cookie": f"{session.COOKIE}={cookie}"})
         assert answer.status_code == status
     assert house.pool.key_lookups > 0
+
+
+@pytest.mark.parametrize("path", ["/live", "/calls/call_1/live"])
+@pytest.mark.parametrize("end", ["the key is revoked", "the session is over"])
+async def test_a_session_that_ends_watches_no_longer(
+    browser: httpx2.AsyncClient, house: House, site: FastAPI, path: str, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is open ends with the next message, which it does not get."""
+    monkeypatch.setattr(streams, "CHECK_EVERY_S", 0.0)
+    monkeypatch.setattr(access, "REMEMBERED_S", 0.0)
+    dashboard = site.state.dashboard
+    dashboard.front.doorkeeper._known.clear()
+    await house.begin("call_1")
+    watching = asyncio.create_task(browser.get(path))
+    async with asyncio.timeout(20.0):
+        while dashboard.live.row("call_1") is None:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.01)
+        if end == "the key is revoked":
+            house.pool.revoked.add(KEY)
+        else:
+            dashboard.sessions._key = bytes(32)
+        await house.say("call_1", "caller", "My secret.")
+        answer = await watching
+    assert answer.status_code == 200
+    assert "secret" not in answer.text
 
 
 async def test_another_site_can_do_nothing(browser: httpx2.AsyncClient, house: House) -> None:

@@ -45,6 +45,8 @@ class PoolDouble:
         self.applied: dict[str, Any] = {}
         self.down = False
         self.draining = False
+        self.revoked: set[str] = set()
+        """Keys that are good no more."""
         self.key_lookups = 0
 
     async def admit(self, request: CallRequest) -> Admission:
@@ -141,7 +143,8 @@ class PoolDouble:
         """By the table above."""
         self._check()
         self.key_lookups += 1
-        return next((who for key, who in PRINCIPALS.items() if sha256_hex(key) == key_sha256_hex), None)
+        good = ((key, who) for key, who in PRINCIPALS.items() if key not in self.revoked)
+        return next((who for key, who in good if sha256_hex(key) == key_sha256_hex), None)
 
     def _check(self) -> None:
         if self.down:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from livekit import api as livekit_api
 
 from cluster import metrics
 from cluster import outcome as o
+from cluster.dispatch import access, streams
 from cluster.dispatch.access import Doorkeeper
 from cluster.dispatch.api import LARGEST_BODY_BYTES, Front, build_api
 from cluster.dispatch.inbound import Inbound
@@ -415,6 +417,24 @@ async def test_watching_a_call(api: Api, history: HistoryPort) -> None:
     assert [line for line in resumed.text.splitlines() if line.startswith("event: ")] == ["event: ended"]
     problem = await api.problem("GET", "/v1/calls/call_1/events", headers={"Last-Event-ID": "x"})
     assert (problem["status"], problem["errors"][0]["parameter"]) == (422, "last-event-id")
+
+
+async def test_a_key_that_is_revoked_watches_no_longer(
+    api: Api, pool: PoolDouble, history: HistoryPort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its stream ends with the next message, which it does not get."""
+    monkeypatch.setattr(streams, "CHECK_EVERY_S", 0.0)
+    monkeypatch.setattr(access, "REMEMBERED_S", 0.0)
+    await history.history.begin(a_request(), START)
+    watching = asyncio.create_task(api.ask("GET", "/v1/calls/call_1/events"))
+    async with asyncio.timeout(20.0):
+        while not history.history._news:  # noqa: ASYNC110 - somebody waits for the first event
+            await asyncio.sleep(0.01)
+        pool.revoked.add(KEY)
+        await history.history.append([an_event("line", who="caller", text="My secret.")])
+        response = await watching
+    assert response.status_code == 200
+    assert "secret" not in response.text
 
 
 # The rest
