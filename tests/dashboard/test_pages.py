@@ -192,6 +192,22 @@ async def test_the_history_is_searched(browser: httpx2.AsyncClient, house: House
     assert CALLER not in page
 
 
+@pytest.mark.parametrize(("key", "found"), [(KEY, 0), (ADMIN_KEY, 1)])
+async def test_masked_numbers_can_not_be_searched_out(
+    stranger: httpx2.AsyncClient, house: House, key: str, found: int
+) -> None:
+    """A part of a number finds something only for whoever may see the whole one."""
+    await house.history.history.finish(a_record(transcript=()))
+    await stranger.post("/login", content=f"key={key}")
+    assert (await stranger.get(f"/history?search={CALLER[1:5]}")).text.count('href="/calls/') == found
+
+
+@pytest.mark.parametrize("query", ["search=%00", "before=%00", "before=call_of_nobody"])
+async def test_a_query_that_is_wrong(browser: httpx2.AsyncClient, query: str) -> None:
+    """Is a page that says so."""
+    assert (await browser.get(f"/history?{query}")).status_code == 422
+
+
 async def test_the_pool_and_the_budgets(browser: httpx2.AsyncClient, house: House) -> None:
     """How calls fare, one's own money and queue; and that nothing is taken, where it is so."""
     page = (await browser.get("/pool")).text

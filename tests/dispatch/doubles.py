@@ -163,7 +163,7 @@ class HistoryPort:
         self._check()
         return await self.history.call(call_id, tenant, full_numbers=full_numbers)
 
-    async def calls(self, tenant: str | None, query: CallQuery, full_numbers: bool) -> list[dict[str, Any]]:  # noqa: FBT001
+    async def calls(self, tenant: str | None, query: CallQuery, full_numbers: bool) -> list[dict[str, Any]] | None:  # noqa: FBT001
         """See `History`."""
         self._check()
         return await self.history.calls(tenant, query, full_numbers=full_numbers)

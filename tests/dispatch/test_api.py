@@ -383,11 +383,26 @@ async def test_pages_of_calls(api: Api, pool: PoolDouble, history: HistoryPort) 
     assert (await api.ask("GET", "/v1/calls", OTHER_KEY)).json() == {"calls": [], "next_before": None}
 
 
-@pytest.mark.parametrize("query", ["state=dead", "limit=0", "limit=201", "limit=x"])
+@pytest.mark.parametrize(
+    "query", ["state=dead", "limit=0", "limit=201", "limit=x", "search=%00", "before=%00", "before=x"]
+)
 async def test_a_query_that_is_wrong(api: Api, query: str) -> None:
     """422 with the parameter's name."""
     problem = await api.problem("GET", f"/v1/calls?{query}")
     assert (problem["status"], problem["errors"][0]["parameter"]) == (422, query.partition("=")[0])
+
+
+async def test_a_call_with_a_nul_in_its_id_does_not_exist(api: Api) -> None:
+    """As far as the history is concerned, and nobody else is troubled."""
+    assert (await api.ask("GET", "/v1/calls/%00")).status_code == 404
+
+
+@pytest.mark.parametrize(("key", "found"), [(KEY, 0), (ADMIN_KEY, 1)])
+async def test_masked_numbers_can_not_be_searched_out(api: Api, history: HistoryPort, key: str, found: int) -> None:
+    """A part of a number finds something only for whoever sees the whole one."""
+    await history.history.finish(a_record(transcript=()))
+    assert len((await api.ask("GET", f"/v1/calls?search={CALLER[1:5]}", key)).json()["calls"]) == found
+    assert len((await api.ask("GET", f"/v1/calls?search={CALLER}", key)).json()["calls"]) == 1
 
 
 # Hanging up and watching
