@@ -29,12 +29,12 @@ from cluster.dashboard.call_stream import call_stream
 from cluster.dashboard.live import LiveCalls
 from cluster.dashboard.render import render, render_row
 from cluster.dashboard.session import Sessions
+from cluster.dispatch.access import while_permitted
 from cluster.dispatch.api import Front
 from cluster.dispatch.finding import find_call, find_calls, look_up
 from cluster.dispatch.ports import ControlPlaneDown
 from cluster.dispatch.problems import TYPES, Problem, problem_of_validation
 from cluster.dispatch.requests import Storable
-from cluster.dispatch.streams import while_permitted
 from cluster.keys import Principal
 from cluster.messages import CallQuery
 from cluster.records.timeline import LATENCIES, QUALITIES, timeline

@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.budget.policy import Policy, contradictions
 from cluster.dispatch import problems
-from cluster.dispatch.access import Doorkeeper, permit
+from cluster.dispatch.access import Doorkeeper, permit, while_permitted
 from cluster.dispatch.finding import find_call, find_calls, look_up
 from cluster.dispatch.ports import ControlPlaneDown, History, Pool
 from cluster.dispatch.problems import Problem
@@ -37,7 +37,7 @@ from cluster.dispatch.schemas import (
     ProblemDocument,
     QueueList,
 )
-from cluster.dispatch.streams import event_stream, while_permitted
+from cluster.dispatch.streams import event_stream
 from cluster.dispatch.webhook import Webhooks
 from cluster.keys import Principal
 from cluster.messages import Admitted, CallQuery, Queued, Refused, Wait

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
 from typing import Any, Final
 
 from cluster.dispatch.ports import ControlPlaneDown, History
-from cluster.dispatch.problems import Problem
 from cluster.records.views import ENDED
 
 HEARTBEAT_S: Final = 15.0
 """Proxies cut connections that are silent for 30 to 60 s."""
 STILL_HERE: Final = b": still here\n\n"
 """The sign of life: a comment, which clients do not show."""
-CHECK_EVERY_S: Final = 15.0
-"""So long may somebody go on watching whose key was revoked or whose session is over."""
 RECONNECT_MS: Final = 2000
 
 
@@ -51,30 +46,6 @@ async def event_stream(
                 yield STILL_HERE
     except ControlPlaneDown:
         return
-
-
-async def while_permitted(
-    messages: AsyncGenerator[bytes, None], check: Callable[[], Awaitable[object]]
-) -> AsyncGenerator[bytes, None]:
-    """The messages until `check` raises `Problem`. It is asked every `CHECK_EVERY_S`, before a message is sent."""
-    checked_at = time.monotonic()
-    async with aclosing(messages):
-        async for one in messages:
-            if time.monotonic() - checked_at >= CHECK_EVERY_S:
-                if not await _passes(check):
-                    return
-                checked_at = time.monotonic()
-            yield one
-
-
-async def _passes(check: Callable[[], Awaitable[object]]) -> bool:
-    try:
-        await check()
-    except Problem:
-        return False
-    except ControlPlaneDown:
-        return True  # nobody can tell now, and whoever watched before goes on
-    return True
 
 
 def message(kind: str, event: Mapping[str, Any], seq: int | None = None) -> bytes:

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from cluster.dashboard import session
 from cluster.dashboard.pages import PAGE
-from cluster.dispatch import access, streams
+from cluster.dispatch import access
 from cluster.keys import sha256_hex
 from cluster.outcome import BUSY
 from tests.dashboard.site import SECRET, House
@@ -72,7 +72,7 @@ async def test_a_session_that_ends_watches_no_longer(
     browser: httpx2.AsyncClient, house: House, site: FastAPI, path: str, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is open ends with the next message, which it does not get."""
-    monkeypatch.setattr(streams, "CHECK_EVERY_S", 0.0)
+    monkeypatch.setattr(access, "CHECK_EVERY_S", 0.0)
     monkeypatch.setattr(access, "REMEMBERED_S", 0.0)
     dashboard = site.state.dashboard
     dashboard.front.doorkeeper._known.clear()

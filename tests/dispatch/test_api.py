@@ -14,7 +14,7 @@ from livekit import api as livekit_api
 
 from cluster import metrics
 from cluster import outcome as o
-from cluster.dispatch import access, streams
+from cluster.dispatch import access
 from cluster.dispatch.access import Doorkeeper
 from cluster.dispatch.api import LARGEST_BODY_BYTES, Front, build_api
 from cluster.dispatch.inbound import Inbound
@@ -438,7 +438,7 @@ async def test_a_key_that_is_revoked_watches_no_longer(
     api: Api, pool: PoolDouble, history: HistoryPort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its stream ends with the next message, which it does not get."""
-    monkeypatch.setattr(streams, "CHECK_EVERY_S", 0.0)
+    monkeypatch.setattr(access, "CHECK_EVERY_S", 0.0)
     monkeypatch.setattr(access, "REMEMBERED_S", 0.0)
     await history.history.begin(a_request(), START)
     watching = asyncio.create_task(api.ask("GET", "/v1/calls/call_1/events"))

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
 from typing import Any
 
-import pytest
-
-from cluster.dispatch import streams
-from cluster.dispatch.ports import ControlPlaneDown
-from cluster.dispatch.problems import Problem
 from cluster.dispatch.streams import event_stream
 from tests.dispatch.doubles import HistoryPort
 from tests.records.examples import START, a_record, a_request, an_event
@@ -78,41 +72,6 @@ async def test_a_stream_resumed_behind_the_end_ends(history: HistoryPort) -> Non
         chunks = [parsed(chunk) async for chunk in event_stream(history, "call_1", 99, look_up)]
         assert [chunk.get("event") for chunk in chunks] == [None, "ended"]
         assert chunks[-1]["data"] == outcome
-
-
-async def test_whoever_may_watch_no_longer_sees_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is asked again and again; an answer that can't be had now turns nobody away, and the source is closed."""
-    monkeypatch.setattr(streams, "CHECK_EVERY_S", 0.0)
-    verdicts: list[Exception | None] = [None, ControlPlaneDown(), None, Problem("unauthorized")]
-    closed = False
-
-    async def source() -> AsyncGenerator[bytes, None]:
-        nonlocal closed
-        try:
-            while True:
-                yield b"news"
-        finally:
-            closed = True
-
-    async def check() -> None:
-        if (verdict := verdicts.pop(0)) is not None:
-            raise verdict
-
-    assert [chunk async for chunk in streams.while_permitted(source(), check)] == [b"news"] * 3
-    assert closed
-
-
-async def test_a_key_is_not_asked_for_with_every_message() -> None:
-    """Once in a while is enough."""
-
-    async def source() -> AsyncGenerator[bytes, None]:
-        for _ in range(3):
-            yield b"news"
-
-    async def check() -> None:
-        raise AssertionError
-
-    assert len([chunk async for chunk in streams.while_permitted(source(), check)]) == 3
 
 
 async def test_without_the_history_the_stream_ends(history: HistoryPort) -> None:
