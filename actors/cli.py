@@ -17,7 +17,7 @@ from actors.campaign_cli import campaigns
 from cluster import cli
 from cluster.cli import AsJson, app
 from cluster.doctor import Check
-from cluster.errors import InputError
+from cluster.errors import InputError, RingmasterError
 from cluster.kube import CALL_SLOT, CONTROL
 from cluster.logs import configure_logging
 from cluster.settings import load_settings
@@ -103,17 +103,14 @@ async def check_ray(settings: Settings) -> Check:
     address = settings.ray.address
     if not address:
         return Check(name="ray", ok=None, detail="no address is set: `ringmaster up` starts a cluster on this machine")
-    host, _, port = address.rpartition("://")[2].rpartition(":")
     try:
-        # Ray itself tries for minutes.
-        if port.isdigit():
-            async with asyncio.timeout(CLUSTER_ANSWERS_WITHIN_S):
-                _, writer = await asyncio.open_connection(host, int(port))
-            writer.close()
         return _judge(address, *await asyncio.to_thread(_look_at_cluster, settings))
-    except (OSError, TimeoutError, RuntimeError) as error:
-        fix = "set RINGMASTER_RAY_ADDRESS to the head's, and RAY_AUTH_MODE to what the cluster has"
-        return Check(name="ray", ok=False, detail=f"no cluster at {address} ({type(error).__name__})", fix=fix)
+    except RingmasterError as error:
+        detail, _, fix = str(error).partition("; ")
+    except (OSError, RuntimeError) as error:
+        detail = f"the cluster at {address} runs no task ({type(error).__name__})"
+        fix = "see `ray status` there for what it waits for"
+    return Check(name="ray", ok=False, detail=detail, fix=fix)
 
 
 def _look_at_cluster(settings: Settings) -> tuple[Mapping[str, float], int]:

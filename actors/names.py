@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import time
 from contextlib import suppress
@@ -22,6 +23,7 @@ import ray.exceptions
 from ray._private import ray_constants
 from ray.util import list_named_actors
 
+from cluster.errors import RingmasterError
 from cluster.kube import CALL_SLOT, CALLS_ROLE, CONTROL, ROLE_LABEL
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ OFF_CALL_NODES = {ROLE_LABEL: f"!{CALLS_ROLE}"}
 NODE_ID_LABEL = "ray.io/node-id"
 """Which Ray gives to every node."""
 
+OPENS_WITHIN_S = 8.0
 SAYS_WITHIN_S = 30.0
 """An actor that restarts takes 3 to 4 s to answer, and longer where its node comes up, too."""
 ASK_AGAIN_S = 0.5
@@ -53,9 +56,26 @@ UNREACHABLE = (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError, ray
 
 
 def connect(settings: Settings) -> None:
-    """Join the cluster at `settings.ray.address`, or start one on this machine, on loopback only."""
+    """Join the cluster at `settings.ray.address`, or start one on this machine, on loopback only.
+
+    Raises `RingmasterError`.
+    """
     if ray.is_initialized():
         return
+    address = settings.ray.address
+    try:
+        _connect(settings)
+    except (OSError, OverflowError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        what = f"no cluster at {address}" if address else "Ray can't be started on this machine"
+        fix = (
+            "set RINGMASTER_RAY_ADDRESS to the head's, and RAY_AUTH_MODE to what the cluster has"
+            if address
+            else "its logs are in /tmp/ray/session_latest/logs"
+        )
+        raise RingmasterError(f"{what} ({type(error).__name__}); {fix}") from None
+
+
+def _connect(settings: Settings) -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "token" if _has_token() else "disabled")
     address = settings.ray.address
     if address is None or address.startswith(LOOPBACK):
@@ -63,6 +83,7 @@ def connect(settings: Settings) -> None:
         # machine for one that has no cluster; what listens there runs anybody's code.
         ray_constants.ENABLE_RAY_CLUSTER = False
     if address is not None:
+        _knock(address)
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
         return
     # Ray's job agent is a process of its own and swaps addresses, too; and a job is started as `python`.
@@ -78,6 +99,13 @@ def connect(settings: Settings) -> None:
         log_to_driver=False,
         logging_level=logging.WARNING,
     )
+
+
+def _knock(address: str) -> None:
+    """Raise `OSError` where nobody listens: Ray itself would try for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=OPENS_WITHIN_S).close()
 
 
 def prepare_nodes() -> None:

@@ -50,8 +50,13 @@ class Records:
         """One call as JSON, or None if this tenant (None: all) has no such call."""
         return await (await self._history()).call(call_id, tenant, full_numbers=full_numbers)
 
-    async def calls(self, tenant: str | None, query: CallQuery, full_numbers: bool = False) -> list[dict[str, Any]]:  # noqa: FBT001, FBT002 an actor's method
-        """A tenant's calls as JSON, or (None) everybody's, newest first."""
+    async def calls(
+        self,
+        tenant: str | None,
+        query: CallQuery,
+        full_numbers: bool = False,  # noqa: FBT001, FBT002 an actor's method
+    ) -> list[dict[str, Any]] | None:
+        """A tenant's calls as JSON, or (None) everybody's, newest first; None where `query.before` is none of them."""
         return await (await self._history()).calls(tenant, query, full_numbers=full_numbers)
 
     async def events(self, call_id: str, after: int, timeout_s: float) -> list[tuple[int, dict[str, Any]]]:

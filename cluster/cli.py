@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -320,8 +321,7 @@ def database() -> Any:
 
 @contextmanager
 def _client(url: str | None) -> Iterator[Client]:
-    settings_ = load_client_settings()
-    client = Client(settings_ if url is None else settings_.model_copy(update={"url": url.rstrip("/")}))
+    client = Client(load_client_settings(None if url is None else os.environ | {"RINGMASTER_URL": url}))
     try:
         yield client
     finally:

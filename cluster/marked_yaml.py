@@ -24,6 +24,18 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, str_strip_whitespace=True)
 
 
+class _Loader(yaml.SafeLoader):
+    """Says where a value stands that looks like one of YAML's kinds and is none, such as the 30th of February."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 as it is inherited
+        """The value of one node."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError):  # as Python's own readers and PyYAML's tables raise
+            what = f"{node.value!r} is no {node.tag.rpartition(':')[2]}"
+            raise yaml.MarkedYAMLError(problem=what, problem_mark=node.start_mark) from None
+
+
 class MarkedFile(Generic[M]):
     """A YAML file that was read, which still knows on which line each of its fields stands."""
 
@@ -33,7 +45,7 @@ class MarkedFile(Generic[M]):
         self._model = model
         self._error = error
         try:
-            loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+            loader = _Loader(path.read_text(encoding="utf-8"))
             self._root = loader.get_single_node()
             plain = loader.construct_document(self._root) if self._root is not None else None
         except (OSError, UnicodeDecodeError) as failure:

@@ -367,6 +367,8 @@ class CallQuery:
     """The id of the last call that was seen."""
     search: str = field(default="", repr=False)  # pii
     """Looked for in numbers, ids, profiles, outcomes and the words spoken; upper and lower case are one."""
+    parts_of_numbers: bool = False
+    """Whether a part of a number is found too; who sees numbers masked could read them out digit by digit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,6 +80,7 @@ _HISTOGRAMS: Final = {histogram.name: (histogram, "direction") for histogram in 
 }
 """Each with its one label."""
 
+_BY_TENANT: Final = {"spent": "US dollars settled today (UTC).", "reserved": "US dollars held for live calls."}
 _STATES: Final = ("starting", "idle", "preparing", "parked", "busy")
 
 
@@ -178,6 +179,13 @@ _EVENTS: Final[Mapping[str, _Counted]] = {
 }
 
 
+def of_tenant(statistics: Mapping[str, Any], tenant: str) -> dict[str, Any]:
+    """The statistics without the names and the money of other tenants."""
+    whose = [f"{word}_usd_micros" for word in _BY_TENANT]
+    own = {name: {t: m for t, m in statistics[name].items() if t == tenant} for name in whose if name in statistics}
+    return {**statistics, **own}
+
+
 def render(statistics: Mapping[str, Any]) -> str:
     """Prometheus text (format 0.0.4) of the control actors' statistics. What they do not have is left out."""
     registry = CollectorRegistry()
@@ -223,10 +231,7 @@ class _Statistics:
         yield _gauge("live_breaker_open", "1 while a model does not serve, and nobody is dialled.", is_open, "model")
 
     def _money(self) -> Iterator[Metric]:
-        for word, meaning in (
-            ("spent", "US dollars settled today (UTC)."),
-            ("reserved", "US dollars held for live calls."),
-        ):
+        for word, meaning in _BY_TENANT.items():
             micros = self._given.get(f"{word}_usd_micros", {})
             yield _gauge(f"{word}_usd", meaning, {t: m / 1_000_000 for t, m in micros.items()}, "tenant")
         limit = self._given.get("daily_budget_usd_micros")

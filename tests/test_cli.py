@@ -215,6 +215,33 @@ def test_an_api_that_is_not_there_is_no_mistake_of_the_input(
     assert "no answer from http://127.0.0.1:9 (ConnectError)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "key", "said"),
+    [
+        (("calls",), "rm_1_clé", "RINGMASTER_API_KEY has a character that can't be sent"),
+        (("call", CALLER, "--profile", "p", "--idempotency-key", "clé"), KEY, "the idempotency key has a character"),
+        (("calls", "--url", "http://localhost:80a"), KEY, "'http://localhost:80a' is no URL"),
+        (("calls", "--url", "localhost:8080"), KEY, "should be a URL that starts with http:// or https://"),
+    ],
+)
+def test_what_can_not_be_sent_is_one_line(
+    arguments: tuple[str, ...],
+    key: str,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With exit code 2, and the key is not in it."""
+    monkeypatch.setenv("RINGMASTER_API_KEY", key)
+    monkeypatch.setattr("sys.argv", ["ringmaster", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        run(app)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert key not in line
+
+
 def test_a_policy_file_is_checked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,6 +325,16 @@ def test_a_table_of_prices_is_checked_before_it_is_used(tmp_path: Path) -> None:
     wrong = CliRunner().invoke(app, ["prices", "check", str(mine)])
     assert isinstance(wrong.exception, PriceError)
     assert "mine.yaml:3: tables.0.models.m" in str(wrong.exception)
+
+
+@pytest.mark.parametrize("value", ["2026-02-30", "!!int soon", "!!bool soon", "!!timestamp soon", "!!int ''"])
+def test_a_value_that_only_looks_like_one_is_pointed_at(tmp_path: Path, value: str) -> None:
+    """With its line, as everything that is wrong in a file."""
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(f"tables:\n- models: {{}}\n  from: {value}\n", encoding="utf-8")
+    wrong = CliRunner().invoke(app, ["prices", "check", str(mine)])
+    assert isinstance(wrong.exception, PriceError)
+    assert "mine.yaml:3: not YAML: " in str(wrong.exception)
 
 
 def test_an_empty_ledger_has_no_problems(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.messages import Metered, Usage
-from cluster.metrics import EventTally, Tally, families, render
+from cluster.metrics import EventTally, Tally, families, of_tenant, render
 from tests.records.examples import a_record, an_event
 
 RECORD = a_record(
@@ -69,6 +69,15 @@ def test_the_pool_is_shown_as_it_stands() -> None:
     assert found["ringmaster_live_breaker_open", "m"] == 0
     assert found["ringmaster_live_breaker_open", "n@global"] == 1
     assert found["ringmaster_live_faults_total", "quota", "m"] == 6
+
+
+def test_a_tenant_sees_no_money_but_its_own() -> None:
+    """Nor the names of others; everything else stays, and what is not there is not made up."""
+    shared = STATISTICS | {"spent_usd_micros": {"acme": 1_250_000, "other": 7_000_000}}
+    own = samples(of_tenant(shared, "acme"))
+    assert own == samples(STATISTICS)
+    assert of_tenant(shared, "third")["spent_usd_micros"] == {}
+    assert of_tenant({"busy": 1}, "acme") == {"busy": 1}
 
 
 def test_ended_calls_add_up() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from cluster.dashboard.live import LiveCalls, event
 from cluster.dashboard.render import render
 from cluster.dashboard.rows import Row
 from cluster.dispatch.ports import ControlPlaneDown, History
+from cluster.dispatch.streams import HEARTBEAT_S, STILL_HERE
 from cluster.records.timeline import timeline
 from cluster.records.views import ENDED
 
@@ -20,32 +22,53 @@ GATHER_S: Final = 0.1
 
 
 async def call_stream(
-    history: History, live: LiveCalls, call_id: str, after: int, every_s: float = LOOK_EVERY_S
+    history: History,
+    live: LiveCalls,
+    call_id: str,
+    after: int,
+    *,
+    look_up: Callable[[], Awaitable[Mapping[str, Any] | None]],
+    every_s: float = LOOK_EVERY_S,
 ) -> AsyncGenerator[bytes, None]:
     """What has to be put on a page that shows the events up to `after`, until the call's end.
 
     Names of the messages: `line` (a finished utterance), `speaking` (the one that is being spoken), `entry` (of the
-    timeline), `facts`, and at last `over`. If the history goes away so does the stream, and the browser comes back.
+    timeline), `facts`, and at last `over`. `look_up` gives the call as it stands; it is asked when nothing has come and
+    no live call is known, so that a stream that began behind the end ends too. If the history goes away so does the
+    stream, and the browser comes back.
     """
     shown: Row | None = None
     speaking = _Speaking()
+    sent_at = time.monotonic()
     with live.watched():
         try:
             while True:
+                asked_at = time.monotonic()
                 entries = await history.events(call_id, after, every_s)
-                if entries:
-                    after = entries[-1][0]
-                    yield b"".join(_pieces([one for _, one in entries], speaking, after))
+                events = [one for _, one in entries]
+                after = entries[-1][0] if entries else after
+                pieces = _pieces(events, speaking, after)
                 row = live.row(call_id)
-                if row != shown and row is not None:
+                if row is not None and row != shown:
                     shown = row
-                    yield event("facts", render("_facts.html", row=row))
-                if any(one["kind"] == ENDED for _, one in entries) or (not entries and row is None and shown):
-                    yield event("over", "<p></p>", after)
+                    pieces.append(event("facts", render("_facts.html", row=row)))
+                over = any(one["kind"] == ENDED for one in events)
+                if over or (not events and row is None and _is_over(await look_up())):
+                    yield b"".join([*pieces, event("over", "<p></p>", after)])
                     return
-                await asyncio.sleep(GATHER_S)
+                if not pieces and asked_at - sent_at >= HEARTBEAT_S:
+                    pieces.append(STILL_HERE)
+                if pieces:
+                    yield b"".join(pieces)
+                    sent_at = time.monotonic()
+                # Of a call that is over the history waits for nothing.
+                await asyncio.sleep(GATHER_S if events else asked_at + every_s - time.monotonic())
         except ControlPlaneDown:
             return
+
+
+def _is_over(call: Mapping[str, Any] | None) -> bool:
+    return call is None or call["state"] == ENDED
 
 
 class _Speaking:

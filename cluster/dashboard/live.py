@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from cluster.dashboard.rows import Changes, Row, Rows
 from cluster.dispatch.ports import ControlPlaneDown, History, Pool
+from cluster.dispatch.streams import HEARTBEAT_S, STILL_HERE
 
 log = logging.getLogger(__name__)
 
 EVERY_S: Final = 0.4
 """Changes are gathered for so long: a person sees no difference, and 500 calls cost a few percent of a core."""
-HEARTBEAT_S: Final = 15.0
 
 
 class LiveCalls:
@@ -87,7 +87,7 @@ class LiveCalls:
                     async with asyncio.timeout(HEARTBEAT_S):
                         await news.wait()
                 except TimeoutError:
-                    yield b": still here\n\n"
+                    yield STILL_HERE
 
     def _message(self, tenant: str, version: int) -> tuple[int, bytes]:
         """What leads from `version` to now; browsers that show the same get the same bytes."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -28,9 +29,12 @@ from cluster.dashboard.call_stream import call_stream
 from cluster.dashboard.live import LiveCalls
 from cluster.dashboard.render import render, render_row
 from cluster.dashboard.session import Sessions
-from cluster.dispatch.api import Front, find_call
+from cluster.dispatch.access import while_permitted
+from cluster.dispatch.api import Front
+from cluster.dispatch.finding import find_call, find_calls, look_up
 from cluster.dispatch.ports import ControlPlaneDown
 from cluster.dispatch.problems import TYPES, Problem, problem_of_validation
+from cluster.dispatch.requests import Storable
 from cluster.keys import Principal
 from cluster.messages import CallQuery
 from cluster.records.timeline import LATENCIES, QUALITIES, timeline
@@ -155,36 +159,38 @@ async def show_live(dashboard: TheDashboard, viewer: Viewer) -> Response:
 
 
 @pages.get("/live")
-async def follow_live(dashboard: TheDashboard, viewer: Viewer) -> Response:
+async def follow_live(request: Request, dashboard: TheDashboard, viewer: Viewer) -> Response:
     """The changes of that table, as server-sent events."""
-    return _stream(dashboard.live.messages(viewer.tenant))
+    return _stream(request, dashboard, dashboard.live.messages(viewer.tenant))
 
 
 @pages.get("/history")
 async def show_history(
     dashboard: TheDashboard,
     viewer: Viewer,
-    search: Annotated[str, Query(max_length=200)] = "",
-    before: Annotated[str | None, Query(max_length=64)] = None,
+    search: Annotated[Storable, Query(max_length=200)] = "",
+    before: Annotated[Storable | None, Query(max_length=64)] = None,
 ) -> Response:
     """The calls that are over, newest first."""
     search = search.strip()
-    query = CallQuery(state=ENDED, limit=PAGE, before=before, search=search)
-    calls = await dashboard.front.history.calls(viewer.tenant, query, False)  # noqa: FBT003 an actor's method
+    parts = viewer.may("admin")
+    query = CallQuery(state=ENDED, limit=PAGE, before=before, search=search, parts_of_numbers=parts)
+    calls = await find_calls(dashboard.front, viewer, query, full_numbers=False)
     more = calls[-1]["call_id"] if len(calls) == PAGE else None
     return _page("history.html", viewer=viewer, calls=calls, search=search, next_before=more)
 
 
 @pages.get("/pool")
 async def show_pool(dashboard: TheDashboard, viewer: Viewer) -> Response:
-    """The call actors, the viewer's calls that wait, and its budgets; everybody's for whoever may see them."""
+    """The viewer's calls that wait, and its budgets; everybody's, and the call actors, for whoever may see them."""
     pool = dashboard.front.pool
     numbers, actors, budgets, queue = await asyncio.gather(
         pool.statistics(), pool.pool(), pool.budgets(), pool.queue(viewer.tenant)
     )
-    own = ("tenant", viewer.tenant)
-    shown = [one for one in budgets if viewer.may("admin") or (one["scope"], one["name"]) == own]
-    return _page("pool.html", viewer=viewer, pool=numbers, actors=actors, budgets=shown, queue=queue)
+    if not viewer.may("admin"):
+        own = ("tenant", viewer.tenant)
+        actors, budgets = None, [one for one in budgets if (one["scope"], one["name"]) == own]
+    return _page("pool.html", viewer=viewer, pool=numbers, actors=actors, budgets=budgets, queue=queue)
 
 
 @pages.get("/calls/{call_id}")
@@ -208,15 +214,19 @@ async def show_call(call_id: str, dashboard: TheDashboard, viewer: Viewer) -> Re
 @pages.get("/calls/{call_id}/live")
 async def follow_call(
     call_id: str,
+    request: Request,
     dashboard: TheDashboard,
     viewer: Viewer,
+    *,
     after: Annotated[int, Query(ge=0)] = 0,
     last_event_id: Annotated[int | None, Header(ge=0)] = None,
 ) -> Response:
     """What is added to that page as the call goes on, as server-sent events."""
-    await find_call(dashboard.front, viewer, call_id)
+    front, live = dashboard.front, dashboard.live
+    await find_call(front, viewer, call_id)
     begin = after if last_event_id is None else last_event_id
-    return _stream(call_stream(dashboard.front.history, dashboard.live, call_id, begin))
+    stands = partial(look_up, front, viewer, call_id)
+    return _stream(request, dashboard, call_stream(front.history, live, call_id, begin, look_up=stands))
 
 
 @pages.get("/calls/{call_id}/actor")
@@ -255,5 +265,7 @@ async def hang_up(call_id: str, dashboard: TheDashboard, viewer: Viewer) -> Resp
     return RedirectResponse(f"/calls/{call_id}", SEE_OTHER)
 
 
-def _stream(messages: AsyncIterator[bytes]) -> Response:
-    return StreamingResponse(messages, media_type="text/event-stream", headers=STREAM_HEADERS)
+def _stream(request: Request, dashboard: Dashboard, messages: AsyncGenerator[bytes, None]) -> Response:
+    """For as long as the session lasts and its key is good."""
+    permitted = while_permitted(messages, partial(dashboard.sessions.viewer, request))
+    return StreamingResponse(permitted, media_type="text/event-stream", headers=STREAM_HEADERS)

@@ -1,7 +1,8 @@
 """Who is logged in: a signed cookie that names an API key by its hash, so that no server has to remember it.
 
 Rules of this file:
-1. The key itself is seen once, at login. Each request asks whether it is still good: revoking it ends its sessions.
+1. The key itself is seen once, at login. Each request asks whether it is still good, and a stream asks again and again:
+   revoking it ends its sessions.
 2. The cookie is no use to scripts and other sites, and a POST is taken only from our own pages.
 """
 

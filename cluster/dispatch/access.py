@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Final
 
-from cluster.dispatch.ports import Pool
+from cluster.dispatch.ports import ControlPlaneDown, Pool
 from cluster.dispatch.problems import Problem
 from cluster.keys import Principal, sha256_hex
 
 REMEMBERED_S: Final = 10.0
 """A key that was good is not asked for again so soon; a revoked one works that much longer."""
 REMEMBERED: Final = 1000
+CHECK_EVERY_S: Final = 15.0
+"""So long may somebody go on watching whose key was revoked or whose session is over."""
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="ringmaster"'}
 
 
@@ -54,6 +57,30 @@ def permit(principal: Principal, scope: str) -> None:
     """Raise `Problem` unless the key is good for `scope`."""
     if not principal.may(scope):
         raise Problem("forbidden", f"the key lacks the scope `{scope}`", scope=scope)
+
+
+async def while_permitted(
+    messages: AsyncGenerator[bytes, None], check: Callable[[], Awaitable[object]]
+) -> AsyncGenerator[bytes, None]:
+    """The messages until `check` raises `Problem`. It is asked every `CHECK_EVERY_S`, before a message is sent."""
+    checked_at = time.monotonic()
+    async with aclosing(messages):
+        async for one in messages:
+            if time.monotonic() - checked_at >= CHECK_EVERY_S:
+                if not await _passes(check):
+                    return
+                checked_at = time.monotonic()
+            yield one
+
+
+async def _passes(check: Callable[[], Awaitable[object]]) -> bool:
+    try:
+        await check()
+    except Problem:
+        return False
+    except ControlPlaneDown:
+        return True  # nobody can tell now, and whoever watched before goes on
+    return True
 
 
 def _bearer(authorization: str | None) -> str:

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request, Security
@@ -22,10 +23,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.budget.policy import Policy, contradictions
 from cluster.dispatch import problems
-from cluster.dispatch.access import Doorkeeper, permit
+from cluster.dispatch.access import Doorkeeper, permit, while_permitted
+from cluster.dispatch.finding import find_call, find_calls, look_up
 from cluster.dispatch.ports import ControlPlaneDown, History, Pool
 from cluster.dispatch.problems import Problem
-from cluster.dispatch.requests import CallBody, new_call_id, outbound_request
+from cluster.dispatch.requests import CallBody, Storable, new_call_id, outbound_request
 from cluster.dispatch.schemas import (
     BudgetList,
     CallAccepted,
@@ -38,8 +40,9 @@ from cluster.dispatch.schemas import (
 from cluster.dispatch.streams import event_stream
 from cluster.dispatch.webhook import Webhooks
 from cluster.keys import Principal
-from cluster.messages import Admitted, CallQuery, Direction, Queued, Refused, Wait
-from cluster.records.views import ENDED, QUEUED, STARTING, cost_view
+from cluster.messages import Admitted, CallQuery, Queued, Refused, Wait
+from cluster.metrics import of_tenant
+from cluster.records.views import ENDED, QUEUED, STARTING
 
 log = logging.getLogger(__name__)
 
@@ -145,17 +148,22 @@ async def list_calls(
     *,
     state: Annotated[Literal["live", "ended"] | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    before: Annotated[str | None, Query(description="`next_before` of the page before this one", max_length=64)] = None,
-    search: Annotated[str, Query(description="In numbers, ids, profiles, outcomes and words", max_length=200)] = "",
+    before: Annotated[
+        Storable | None, Query(description="`next_before` of the page before this one", max_length=64)
+    ] = None,
+    search: Annotated[
+        Storable,
+        Query(
+            description="In ids, profiles, outcomes, words and whole numbers; with the scope `admin` in parts of them",
+            max_length=200,
+        ),
+    ] = "",
 ) -> dict[str, Any]:
     """The calls of the key's tenant, newest first."""
-    query = CallQuery(state=state, limit=limit, before=before, search=search)
-    page = await front.history.calls(key.tenant, query, key.may("admin"))
-    more = page[-1]["call_id"] if len(page) == limit else None
-    if any(call["state"] != ENDED for call in page):
-        known = await _known(front, key)
-        page = [_as_it_stands(call, known.get(call["call_id"])) for call in page]
-    return {"calls": page, "next_before": more}
+    full = key.may("admin")
+    query = CallQuery(state=state, limit=limit, before=before, search=search, parts_of_numbers=full)
+    page = await find_calls(front, key, query, full_numbers=full)
+    return {"calls": page, "next_before": page[-1]["call_id"] if len(page) == limit else None}
 
 
 @calls.get("/{call_id}", response_model=CallDetail, responses=_errors(404))
@@ -186,13 +194,15 @@ async def hang_up(call_id: str, front: TheFront, key: CallsKey) -> dict[str, Any
 )
 async def watch_call(
     call_id: str,
+    request: Request,
     front: TheFront,
     key: CallsKey,
     last_event_id: Annotated[int, Header(ge=0, description="Go on after this one")] = 0,
 ) -> StreamingResponse:
     """What happens in a call, as it happens (server-sent events), from its beginning or from `Last-Event-ID` on."""
     await find_call(front, key, call_id)
-    stream = event_stream(front.history, call_id, last_event_id, lambda: _call_or_none(front, key, call_id))
+    events = event_stream(front.history, call_id, last_event_id, partial(look_up, front, key, call_id))
+    stream = while_permitted(events, partial(front.doorkeeper.admit, request.headers.get("Authorization"), "calls"))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
@@ -260,10 +270,11 @@ async def readyz(front: TheFront) -> JSONResponse:
 
 
 @system.get("/metrics", response_class=PlainTextResponse, responses=_errors(401, 503))
-async def metrics(front: TheFront, _key: AnyKey) -> PlainTextResponse:
-    """Prometheus text. Any API key will do."""
+async def metrics(front: TheFront, key: AnyKey) -> PlainTextResponse:
+    """Prometheus text. Any API key will do; the money of other tenants is shown only to one for `admin`."""
     pool, history = await asyncio.gather(front.pool.statistics(), front.history.statistics())
-    return PlainTextResponse(front.metrics({**history, **pool}), media_type=METRICS_TYPE)
+    shown = {**history, **pool} if key.may("admin") else of_tenant({**history, **pool}, key.tenant)
+    return PlainTextResponse(front.metrics(shown), media_type=METRICS_TYPE)
 
 
 @system.get("/docs/problems/{slug}", responses=_errors(404))
@@ -297,49 +308,6 @@ def build_api(front: Front) -> FastAPI:
     app.add_middleware(_BodyLimit)
     problems.install(app)
     return app
-
-
-async def find_call(front: Front, key: Principal, call_id: str) -> dict[str, Any]:
-    """A call of the key's tenant as it stands. Raises `Problem` where there is none, `ControlPlaneDown`."""
-    call = await _call_or_none(front, key, call_id)
-    if call is None:
-        raise Problem("not-found", "there is no such call, or it is another tenant's")
-    return call
-
-
-async def _call_or_none(front: Front, key: Principal, call_id: str) -> dict[str, Any] | None:
-    call = await front.history.call(call_id, key.tenant, key.may("admin"))
-    if call is not None and call["state"] == ENDED:
-        return call
-    known = (await _known(front, key)).get(call_id)
-    if call is None:
-        # Admitted a moment ago: the lease is there before the history is.
-        return None if known is None else _only_known(call_id, known)
-    return _as_it_stands(call, known)
-
-
-async def _known(front: Front, key: Principal) -> dict[str, dict[str, Any]]:
-    """What `BudgetPool` knows of the tenant's calls: those that wait, and those that run."""
-    waiting, live = await asyncio.gather(front.pool.queue(key.tenant), front.pool.live_calls(key.tenant))
-    return {call["call_id"]: call for call in (*waiting, *live)}
-
-
-def _as_it_stands(call: dict[str, Any], known: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The call with what `BudgetPool` knows better until it has ended: its place in the queue, its cost, its length."""
-    if known is None or call["state"] == ENDED:
-        return call
-    if known["state"] == QUEUED:
-        return call | {name: known[name] for name in ("state", "position", "estimated_wait_s", "waits_for")}
-    cost = cost_view(known["cost_usd_micros"], known["charges_usd_micros"])
-    return call | {"cost": cost, "duration_s": known["duration_s"]}
-
-
-def _only_known(call_id: str, known: Mapping[str, Any]) -> dict[str, Any]:
-    nothing_yet: dict[str, Any] = {"legs": [], "transcript": [], "timings_ms": {}, "quality": {}, "events": []}
-    far_end = "to" if known["direction"] == Direction.OUTBOUND else "from"
-    call = {"call_id": call_id, "state": STARTING, "cost": cost_view(0, {}), far_end: known["number"]}
-    call |= {name: known[name] for name in ("direction", "profile")}
-    return _as_it_stands(call | nothing_yet, known)
 
 
 def _queued_view(answer: Queued) -> dict[str, Any]:

@@ -60,8 +60,8 @@ class History(Protocol):
     async def call(self, call_id: str, tenant: str | None, full_numbers: bool, /) -> dict[str, Any] | None:  # noqa: FBT001 an actor's method
         """One call, or None if this tenant has no such call."""
 
-    async def calls(self, tenant: str | None, query: CallQuery, full_numbers: bool, /) -> list[dict[str, Any]]:  # noqa: FBT001 an actor's method
-        """Calls, newest first."""
+    async def calls(self, tenant: str | None, query: CallQuery, full_numbers: bool, /) -> list[dict[str, Any]] | None:  # noqa: FBT001 an actor's method
+        """Calls, newest first; None where `query.before` is none of them."""
 
     async def events(self, call_id: str, after: int, timeout_s: float, /) -> list[tuple[int, dict[str, Any]]]:
         """A call's events numbered higher than `after`; waits for the first."""

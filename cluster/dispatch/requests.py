@@ -41,6 +41,15 @@ VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 VariableText = Annotated[str, Field(max_length=4000)]
 
 
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("has a NUL character, which PostgreSQL takes in no text")
+    return text
+
+
+Storable = Annotated[str, AfterValidator(_storable)]
+
+
 class CallBody(BaseModel):
     """What `POST /v1/calls` takes."""
 

@@ -11,6 +11,8 @@ from cluster.records.views import ENDED
 
 HEARTBEAT_S: Final = 15.0
 """Proxies cut connections that are silent for 30 to 60 s."""
+STILL_HERE: Final = b": still here\n\n"
+"""The sign of life: a comment, which clients do not show."""
 RECONNECT_MS: Final = 2000
 
 
@@ -41,7 +43,7 @@ async def event_stream(
                 if call is None or call["state"] == ENDED:
                     yield message(ENDED, (call or {}).get("outcome") or {})
                     return
-                yield b": still here\n\n"
+                yield STILL_HERE
     except ControlPlaneDown:
         return
 

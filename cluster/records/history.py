@@ -85,10 +85,10 @@ class History:
         events = [event for _, event in await self._since(call_id, 0)]
         return call_view(row, events, full_numbers=full_numbers)
 
-    async def calls(self, tenant: str | None, query: CallQuery, *, full_numbers: bool) -> list[Json]:
-        """A tenant's calls, or (None) everybody's, newest first."""
+    async def calls(self, tenant: str | None, query: CallQuery, *, full_numbers: bool) -> list[Json] | None:
+        """A tenant's calls, or (None) everybody's, newest first; None where `query.before` is none of them."""
         rows = await asyncio.to_thread(self._store.calls, tenant, query)
-        return [summary_view(row, full_numbers=full_numbers) for row in rows]
+        return None if rows is None else [summary_view(row, full_numbers=full_numbers) for row in rows]
 
     async def events(self, call_id: str, after: int, timeout_s: float) -> list[Entry]:
         """Events numbered higher than `after`; waits up to `timeout_s` for the first, if the call is not over."""

@@ -88,24 +88,26 @@ class RecordStore:
 
     def call(self, call_id: str, tenant: str | None) -> Row | None:
         """A call's row; None if there is none, or if it is another tenant's. Tenant None stands for all."""
+        if "\0" in call_id:  # PostgreSQL takes no such text
+            return None
         query = select(calls).where(calls.c.call_id == call_id)
         if tenant is not None:
             query = query.where(calls.c.tenant == tenant)
         return next(iter(self._all(query)), None)
 
-    def calls(self, tenant: str | None, query: CallQuery) -> list[Row]:
-        """Rows of a tenant's calls, or (None) of everybody's."""
+    def calls(self, tenant: str | None, query: CallQuery) -> list[Row] | None:
+        """Rows of a tenant's calls, or (None) of everybody's; None where `query.before` is none of them."""
         rows = select(calls).order_by(calls.c.started_at.desc(), calls.c.call_id.desc()).limit(query.limit)
         if tenant is not None:
             rows = rows.where(calls.c.tenant == tenant)
         if query.state is not None:
             rows = rows.where(calls.c.ended_at.is_(None) if query.state == "live" else calls.c.ended_at.is_not(None))
         if query.search:
-            rows = rows.where(_mentions(query.search))
+            rows = rows.where(_mentions(query.search, parts_of_numbers=query.parts_of_numbers))
         if query.before is not None:
             last = self.call(query.before, tenant)
             if last is None:
-                return []
+                return None
             older = calls.c.started_at < last["started_at"]
             same = and_(calls.c.started_at == last["started_at"], calls.c.call_id < query.before)
             rows = rows.where(or_(older, same))
@@ -135,13 +137,19 @@ class RecordStore:
             return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def _mentions(search: str) -> ColumnElement[bool]:
+def _mentions(search: str, *, parts_of_numbers: bool) -> ColumnElement[bool]:
     """Whether a call has to do with what is searched for."""
     outcome = calls.c.result + "/" + calls.c.reason
-    columns = (calls.c.call_id, calls.c.to_number, calls.c.from_number, calls.c.profile, outcome)
+    numbers = (calls.c.to_number, calls.c.from_number)
+    columns = (calls.c.call_id, calls.c.profile, outcome, *(numbers if parts_of_numbers else ()))
+    whole = (search, f"+{search.strip()}")  # a plus sign is a space in a URL
     # The transcript is JSON, in which some characters stand as escapes.
     spoken = cast(calls.c.transcript, Text).icontains(json.dumps(search)[1:-1], autoescape=True)
-    return or_(*(column.icontains(search, autoescape=True) for column in columns), spoken)
+    return or_(
+        *(column.icontains(search, autoescape=True) for column in columns),
+        *(number.in_(whole) for number in numbers),
+        spoken,
+    )
 
 
 def _row(record: CallRecord) -> dict[str, Any]:

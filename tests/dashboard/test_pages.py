@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from fastapi import FastAPI
 
 from cluster.dashboard import session
 from cluster.dashboard.pages import PAGE
+from cluster.dispatch import access
 from cluster.keys import sha256_hex
 from cluster.outcome import BUSY
 from tests.dashboard.site import SECRET, House
@@ -62,6 +64,31 @@ async def test_a_session_ends(browser: httpx2.AsyncClient, house: House, site: F
         answer = await browser.get("/", headers={"Cookie": f"{session.COOKIE}={cookie}"})
         assert answer.status_code == status
     assert house.pool.key_lookups > 0
+
+
+@pytest.mark.parametrize("path", ["/live", "/calls/call_1/live"])
+@pytest.mark.parametrize("end", ["the key is revoked", "the session is over"])
+async def test_a_session_that_ends_watches_no_longer(
+    browser: httpx2.AsyncClient, house: House, site: FastAPI, path: str, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is open ends with the next message, which it does not get."""
+    monkeypatch.setattr(access, "CHECK_EVERY_S", 0.0)
+    monkeypatch.setattr(access, "REMEMBERED_S", 0.0)
+    dashboard = site.state.dashboard
+    dashboard.front.doorkeeper._known.clear()
+    await house.begin("call_1")
+    watching = asyncio.create_task(browser.get(path))
+    async with asyncio.timeout(20.0):
+        while dashboard.live.row("call_1") is None:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.01)
+        if end == "the key is revoked":
+            house.pool.revoked.add(KEY)
+        else:
+            dashboard.sessions._key = bytes(32)
+        await house.say("call_1", "caller", "My secret.")
+        answer = await watching
+    assert answer.status_code == 200
+    assert "secret" not in answer.text
 
 
 async def test_another_site_can_do_nothing(browser: httpx2.AsyncClient, house: House) -> None:
@@ -165,13 +192,27 @@ async def test_the_history_is_searched(browser: httpx2.AsyncClient, house: House
     assert CALLER not in page
 
 
+@pytest.mark.parametrize(("key", "found"), [(KEY, 0), (ADMIN_KEY, 1)])
+async def test_masked_numbers_can_not_be_searched_out(
+    stranger: httpx2.AsyncClient, house: House, key: str, found: int
+) -> None:
+    """A part of a number finds something only for whoever may see the whole one."""
+    await house.history.history.finish(a_record(transcript=()))
+    await stranger.post("/login", content=f"key={key}")
+    assert (await stranger.get(f"/history?search={CALLER[1:5]}")).text.count('href="/calls/') == found
+
+
+@pytest.mark.parametrize("query", ["search=%00", "before=%00", "before=call_of_nobody"])
+async def test_a_query_that_is_wrong(browser: httpx2.AsyncClient, query: str) -> None:
+    """Is a page that says so."""
+    assert (await browser.get(f"/history?{query}")).status_code == 422
+
+
 async def test_the_pool_and_the_budgets(browser: httpx2.AsyncClient, house: House) -> None:
-    """Everybody's actors, one's own money and queue; and that nothing is taken, where it is so."""
+    """How calls fare, one's own money and queue; and that nothing is taken, where it is so."""
     page = (await browser.get("/pool")).text
     for words in ("0 of 10", "tenant acme", "$0.0001 spent", "concise", "does not serve (open)", "success/agent-ended"):
         assert words in page
-    for cell in ("<td>receptionist</td>", '<td title="n1">n1</td>'):
-        assert cell in page
     assert "Draining" not in page
     assert "Calls that wait" not in page
     house.pool.draining = True
@@ -187,6 +228,16 @@ async def test_the_pool_and_the_budgets(browser: httpx2.AsyncClient, house: Hous
     page = (await browser.get("/pool")).text
     assert "Draining" in page
     assert "1, in about 1:05" in page
+
+
+async def test_the_pool_of_actors_is_for_admins(browser: httpx2.AsyncClient) -> None:
+    """As `/v1/pool` is: the profiles that are parked, and the nodes."""
+    cells = ("<td>receptionist</td>", '<td title="n1">n1</td>')
+    page = (await browser.get("/pool")).text
+    assert not any(cell in page for cell in cells)
+    await browser.post("/login", content=f"key={ADMIN_KEY}")
+    page = (await browser.get("/pool")).text
+    assert all(cell in page for cell in cells)
 
 
 async def test_the_budgets_of_others(stranger: httpx2.AsyncClient) -> None:

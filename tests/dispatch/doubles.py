@@ -45,6 +45,8 @@ class PoolDouble:
         self.applied: dict[str, Any] = {}
         self.down = False
         self.draining = False
+        self.revoked: set[str] = set()
+        """Keys that are good no more."""
         self.key_lookups = 0
 
     async def admit(self, request: CallRequest) -> Admission:
@@ -133,13 +135,16 @@ class PoolDouble:
             "turned_away": {"capacity": 2},
             "ended": {"success/agent-ended": 5},
             "breakers": {"gemini-3.8-live": {"state": "open"}},
+            "spent_usd_micros": {"acme": 60, "other": 7},
+            "reserved_usd_micros": {"acme": 15, "other": 1},
         }
 
     async def authenticate(self, key_sha256_hex: str) -> Principal | None:
         """By the table above."""
         self._check()
         self.key_lookups += 1
-        return next((who for key, who in PRINCIPALS.items() if sha256_hex(key) == key_sha256_hex), None)
+        good = ((key, who) for key, who in PRINCIPALS.items() if key not in self.revoked)
+        return next((who for key, who in good if sha256_hex(key) == key_sha256_hex), None)
 
     def _check(self) -> None:
         if self.down:
@@ -158,7 +163,7 @@ class HistoryPort:
         self._check()
         return await self.history.call(call_id, tenant, full_numbers=full_numbers)
 
-    async def calls(self, tenant: str | None, query: CallQuery, full_numbers: bool) -> list[dict[str, Any]]:  # noqa: FBT001
+    async def calls(self, tenant: str | None, query: CallQuery, full_numbers: bool) -> list[dict[str, Any]] | None:  # noqa: FBT001
         """See `History`."""
         self._check()
         return await self.history.calls(tenant, query, full_numbers=full_numbers)

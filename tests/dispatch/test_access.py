@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+
 import pytest
 
 from cluster.dispatch import access as a
@@ -62,3 +64,38 @@ async def test_a_key_that_cannot_be_checked_is_not_refused(pool: PoolDouble) -> 
     pool.down = True
     with pytest.raises(ControlPlaneDown):
         await a.Doorkeeper(pool).admit(f"Bearer {KEY}", None)
+
+
+async def test_whoever_may_watch_no_longer_sees_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked again and again; an answer that can't be had now turns nobody away, and the source is closed."""
+    monkeypatch.setattr(a, "CHECK_EVERY_S", 0.0)
+    verdicts: list[Exception | None] = [None, ControlPlaneDown(), None, Problem("unauthorized")]
+    closed = False
+
+    async def source() -> AsyncGenerator[bytes, None]:
+        nonlocal closed
+        try:
+            while True:
+                yield b"news"
+        finally:
+            closed = True
+
+    async def check() -> None:
+        if (verdict := verdicts.pop(0)) is not None:
+            raise verdict
+
+    assert [chunk async for chunk in a.while_permitted(source(), check)] == [b"news"] * 3
+    assert closed
+
+
+async def test_a_key_is_not_asked_for_with_every_message() -> None:
+    """Once in a while is enough."""
+
+    async def source() -> AsyncGenerator[bytes, None]:
+        for _ in range(3):
+            yield b"news"
+
+    async def check() -> None:
+        raise AssertionError
+
+    assert len([chunk async for chunk in a.while_permitted(source(), check)]) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -11,7 +12,9 @@ import httpx2
 import pytest
 from livekit import api as livekit_api
 
+from cluster import metrics
 from cluster import outcome as o
+from cluster.dispatch import access
 from cluster.dispatch.access import Doorkeeper
 from cluster.dispatch.api import LARGEST_BODY_BYTES, Front, build_api
 from cluster.dispatch.inbound import Inbound
@@ -380,11 +383,26 @@ async def test_pages_of_calls(api: Api, pool: PoolDouble, history: HistoryPort) 
     assert (await api.ask("GET", "/v1/calls", OTHER_KEY)).json() == {"calls": [], "next_before": None}
 
 
-@pytest.mark.parametrize("query", ["state=dead", "limit=0", "limit=201", "limit=x"])
+@pytest.mark.parametrize(
+    "query", ["state=dead", "limit=0", "limit=201", "limit=x", "search=%00", "before=%00", "before=x"]
+)
 async def test_a_query_that_is_wrong(api: Api, query: str) -> None:
     """422 with the parameter's name."""
     problem = await api.problem("GET", f"/v1/calls?{query}")
     assert (problem["status"], problem["errors"][0]["parameter"]) == (422, query.partition("=")[0])
+
+
+async def test_a_call_with_a_nul_in_its_id_does_not_exist(api: Api) -> None:
+    """As far as the history is concerned, and nobody else is troubled."""
+    assert (await api.ask("GET", "/v1/calls/%00")).status_code == 404
+
+
+@pytest.mark.parametrize(("key", "found"), [(KEY, 0), (ADMIN_KEY, 1)])
+async def test_masked_numbers_can_not_be_searched_out(api: Api, history: HistoryPort, key: str, found: int) -> None:
+    """A part of a number finds something only for whoever sees the whole one."""
+    await history.history.finish(a_record(transcript=()))
+    assert len((await api.ask("GET", f"/v1/calls?search={CALLER[1:5]}", key)).json()["calls"]) == found
+    assert len((await api.ask("GET", f"/v1/calls?search={CALLER}", key)).json()["calls"]) == 1
 
 
 # Hanging up and watching
@@ -416,6 +434,24 @@ async def test_watching_a_call(api: Api, history: HistoryPort) -> None:
     assert (problem["status"], problem["errors"][0]["parameter"]) == (422, "last-event-id")
 
 
+async def test_a_key_that_is_revoked_watches_no_longer(
+    api: Api, pool: PoolDouble, history: HistoryPort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its stream ends with the next message, which it does not get."""
+    monkeypatch.setattr(access, "CHECK_EVERY_S", 0.0)
+    monkeypatch.setattr(access, "REMEMBERED_S", 0.0)
+    await history.history.begin(a_request(), START)
+    watching = asyncio.create_task(api.ask("GET", "/v1/calls/call_1/events"))
+    async with asyncio.timeout(20.0):
+        while not history.history._news:  # noqa: ASYNC110 - somebody waits for the first event
+            await asyncio.sleep(0.01)
+        pool.revoked.add(KEY)
+        await history.history.append([an_event("line", who="caller", text="My secret.")])
+        response = await watching
+    assert response.status_code == 200
+    assert "secret" not in response.text
+
+
 # The rest
 
 
@@ -442,6 +478,19 @@ async def test_metrics(api: Api) -> None:
     """Prometheus text, for any key."""
     response = await api.ask("GET", "/metrics", CAMPAIGNS_KEY)
     assert (response.text, response.headers["content-type"]) == ("busy 0\n", "text/plain; version=0.0.4; charset=utf-8")
+
+
+async def test_the_money_of_others_is_not_in_the_metrics(
+    pool: PoolDouble, history: HistoryPort, rooms: RoomsDouble, inbound: Inbound
+) -> None:
+    """Unless the key is an administrator's."""
+    front = make_front(pool, history, rooms, inbound, metrics=metrics.render)
+    async with client_of(front) as client:
+        of_one, of_all = [(await Api(client).ask("GET", "/metrics", key)).text for key in (OTHER_KEY, ADMIN_KEY)]
+    for name in ("spent", "reserved"):
+        assert f'ringmaster_{name}_usd{{tenant="other"}}' in of_one
+        assert f'ringmaster_{name}_usd{{tenant="acme"}}' in of_all
+    assert "acme" not in of_one
 
 
 async def test_unknown_paths_and_methods(api: Api) -> None:

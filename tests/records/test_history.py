@@ -86,7 +86,7 @@ async def test_a_call_is_shown_as_it_stands(history: h.History) -> None:
     assert call is not None
     assert (call["state"], call["transcript"][0]["text"], call["to"]) == ("answered", "Hi.", "+*********01")
     assert await history.call("call_1", "other", full_numbers=True) is None
-    [listed] = await history.calls("acme", CallQuery(state="live"), full_numbers=True)
+    [listed] = await history.calls("acme", CallQuery(state="live"), full_numbers=True) or []
     assert listed["to"] == CALLER
 
 

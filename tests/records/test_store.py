@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pytest
 from sqlalchemy import Engine
 
@@ -9,6 +12,12 @@ from cluster.messages import CallQuery, Direction, Line
 from cluster.outcome import ACTOR_DIED, BUSY
 from cluster.records.store import WEBHOOK_KEPT_S, RecordStore
 from tests.records.examples import CALLER, START, a_record, a_request, an_event
+
+
+def ids(rows: Sequence[Mapping[str, Any]] | None) -> list[str]:
+    """Of these calls, of which there is a page."""
+    assert rows is not None
+    return [row["call_id"] for row in rows]
 
 
 def test_a_call_is_begun_once(store: RecordStore) -> None:
@@ -46,8 +55,8 @@ def test_a_tenant_sees_its_own_calls_only(store: RecordStore) -> None:
     store.begin(a_request("call_1", "acme"), START)
     store.begin(a_request("call_2", "other"), START)
     assert store.call("call_2", "acme") is None
-    assert [row["call_id"] for row in store.calls("acme", CallQuery())] == ["call_1"]
-    assert len(store.calls(None, CallQuery())) == 2
+    assert ids(store.calls("acme", CallQuery())) == ["call_1"]
+    assert len(ids(store.calls(None, CallQuery()))) == 2
 
 
 def test_pages_of_calls(store: RecordStore) -> None:
@@ -55,15 +64,16 @@ def test_pages_of_calls(store: RecordStore) -> None:
     for number in range(5):
         store.begin(a_request(f"call_{number}"), START + number // 2)
     store.finish(a_record("call_3", started_at=START + 1))
-    assert [row["call_id"] for row in store.calls("acme", CallQuery(limit=3))] == ["call_4", "call_3", "call_2"]
-    assert [row["call_id"] for row in store.calls("acme", CallQuery(limit=3, before="call_2"))] == ["call_1", "call_0"]
-    assert [row["call_id"] for row in store.calls("acme", CallQuery(state="ended", limit=3))] == ["call_3"]
-    assert [row["call_id"] for row in store.calls("acme", CallQuery(state="live", limit=9, before="call_3"))] == [
+    assert ids(store.calls("acme", CallQuery(limit=3))) == ["call_4", "call_3", "call_2"]
+    assert ids(store.calls("acme", CallQuery(limit=3, before="call_2"))) == ["call_1", "call_0"]
+    assert ids(store.calls("acme", CallQuery(state="ended", limit=3))) == ["call_3"]
+    assert ids(store.calls("acme", CallQuery(state="live", limit=9, before="call_3"))) == [
         "call_2",
         "call_1",
         "call_0",
     ]
-    assert store.calls("acme", CallQuery(limit=3, before="call_of_nobody")) == []
+    assert store.calls("acme", CallQuery(limit=3, before="call_of_nobody")) is None
+    assert store.calls("other", CallQuery(limit=3, before="call_2")) is None
 
 
 def test_events_come_back_in_order(store: RecordStore) -> None:
@@ -120,7 +130,31 @@ def test_calls_are_searched(store: RecordStore, search: str, found: list[str]) -
     store.finish(a_record("call_a", transcript=said))
     store.finish(a_record("call_b", BUSY, profile="survey", transcript=()))
     store.finish(a_record("call_c", tenant="other"))
-    assert [row["call_id"] for row in store.calls("acme", CallQuery(search=search))] == found
+    assert ids(store.calls("acme", CallQuery(search=search, parts_of_numbers=True))) == found
+
+
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        (CALLER, ["call_a"]),
+        (CALLER[1:], ["call_a"]),
+        (CALLER.replace("+", " "), ["call_a"]),
+        (CALLER[:-1], []),
+        (CALLER[1:5], []),
+        ("01", []),
+        ("call_a", ["call_a"]),
+    ],
+)
+def test_who_sees_numbers_masked_finds_them_only_as_a_whole(store: RecordStore, search: str, found: list[str]) -> None:
+    """Or they could be read out digit by digit."""
+    store.finish(a_record("call_a", transcript=()))
+    assert ids(store.calls("acme", CallQuery(search=search))) == found
+
+
+def test_there_is_no_call_with_a_nul_in_its_id(store: RecordStore) -> None:
+    """PostgreSQL would not even take the question."""
+    assert store.call("call_\0", None) is None
+    assert store.calls(None, CallQuery(before="\0")) is None
 
 
 def test_what_a_stranger_chose_may_be_long(store: RecordStore) -> None:
