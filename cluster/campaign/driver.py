@@ -23,6 +23,7 @@ from cluster.campaign.hours import next_open
 from cluster.campaign.pace import Pace
 from cluster.campaign.ports import Others
 from cluster.campaign.requests import call_request
+from cluster.campaign.retries import ABOUT_CONTACT
 from cluster.campaign.states import Step
 from cluster.campaign.store import CANCELLED, Begun, Entry, Move
 from cluster.dispatch.ports import ControlPlaneDown
@@ -48,7 +49,7 @@ class Ending:
     state: str
     """`done`, `stopped`, `paused`, `cancelled` or `replaced`."""
     why: str = ""
-    """What stopped it: `time`, `money` or `calls`."""
+    """What stopped it: `time`, `money`, `calls`, or the reason of a refusal that has nothing to do with the contact."""
 
 
 class Driver:
@@ -139,9 +140,8 @@ class Driver:
             entry = await self._next()
             if entry is None:
                 continue
-            begun = await self._place(entry)
-            if begun is not Begun.YES:
-                return Ending(begun.value)
+            if (ending := await self._place(entry)) is not None:
+                return ending
         return Ending("paused")
 
     async def _next(self) -> Entry | None:
@@ -175,16 +175,17 @@ class Driver:
         self._pace.tally.waiting -= 1
         self._pace.tally.done += 1
 
-    async def _place(self, entry: Entry) -> Begun:
+    async def _place(self, entry: Entry) -> Ending | None:
+        """Ask for the contact's call; returns what ends the campaign's dialling, if anything does."""
         request = self._request(entry)
         begin = self._step(entry, Step.BEGIN, attempt=request.request_id, call_id=request.call_id)
         begun = await self._insist(lambda: self._others.book.begin(self._driver, begin))
-        if begun is Begun.YES:
-            self._pace.begun()
-            answer = await self._ask(entry, request)
-            self._pace.placed(self._utc())
-            await self._heed(entry, request, answer)
-        return begun
+        if begun is not Begun.YES:
+            return Ending(begun.value)
+        self._pace.begun()
+        answer = await self._ask(entry, request)
+        self._pace.placed(self._utc())
+        return await self._heed(entry, request, answer)
 
     async def _ask(self, entry: Entry, request: CallRequest) -> Admission | None:
         """What `BudgetPool` says; None where it did not answer for as long as the call may be asked for."""
@@ -194,24 +195,30 @@ class Driver:
             await self._nap(RETRY_S)
         return None
 
-    async def _heed(self, entry: Entry, request: CallRequest, answer: Admission | None) -> None:
-        attempt = request.request_id
+    async def _heed(self, entry: Entry, request: CallRequest, answer: Admission | None) -> Ending | None:
         match answer:
             case None:
                 self._follower.take(entry, request)
             case Wait() | Refused(retry_after_s=float() | int()):
                 due_at = self._utc() + max(self._tick_s, answer.retry_after_s or 0.0)
-                await self._move(self._step(entry, Step.PUT_OFF, attempt=attempt, due_at=due_at))
-                self._pace.put_off()
+                await self._put_off(entry, request, due_at)
                 if isinstance(answer, Wait):  # the next one would hear the same
                     self._full_until = due_at
-            case Refused() if answer.outcome.reason != KEY_REUSED:
+            case Refused() if answer.outcome in ABOUT_CONTACT:
                 outcomes = (*entry.outcomes, str(answer.outcome))
-                await self._move(self._step(entry, Step.CLOSE, attempt=attempt, outcomes=outcomes))
+                await self._move(self._step(entry, Step.CLOSE, attempt=request.request_id, outcomes=outcomes))
                 self._pace.ended(str(answer.outcome), 0, again=False)
+            case Refused() if answer.outcome.reason != KEY_REUSED:  # everybody would hear the same, until it is mended
+                await self._put_off(entry, request, self._utc())
+                return Ending("stopped", answer.outcome.reason)
             case _:  # it has a call, even if it was asked for in other words before
-                await self._move(self._step(entry, Step.CALL, attempt=attempt))
+                await self._move(self._step(entry, Step.CALL, attempt=request.request_id))
                 self._follower.follow(entry, request)
+        return None
+
+    async def _put_off(self, entry: Entry, request: CallRequest, due_at: float) -> None:
+        await self._move(self._step(entry, Step.PUT_OFF, attempt=request.request_id, due_at=due_at))
+        self._pace.put_off()
 
     async def _follow_for_ever(self) -> None:
         while True:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from cluster.campaign.file import Campaign
 from cluster.campaign.pace import Pace
 from cluster.campaign.ports import Others
-from cluster.campaign.retries import UNCERTAIN
+from cluster.campaign.retries import NOT_DIALLED, UNCERTAIN, may_have_rung
 from cluster.campaign.states import State, Step
 from cluster.campaign.store import Entry, Move
 from cluster.messages import CallRequest
@@ -105,7 +105,8 @@ class Follower:
             await self._park(call)
             return
         outcomes = (*call.entry.outcomes, str(outcome))
-        due_at = self._campaign.call_again_at(call.entry.zones, outcomes, self._utc())
+        is_over = outcome in NOT_DIALLED and may_have_rung(record["answered_s"], record["timings_ms"])
+        due_at = None if is_over else self._campaign.call_again_at(call.entry.zones, outcomes, self._utc())
         cost = record["cost"]["usd_micros"]
         end = {"outcomes": outcomes, "talk_s": record["talk_s"] or 0.0, "cost_usd_micros": cost}
         await self._move(self._step(call, Step.CLOSE if due_at is None else Step.AGAIN, due_at=due_at or 0.0, **end))

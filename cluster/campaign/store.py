@@ -88,7 +88,7 @@ class CampaignStore:
         return "running" if taken.rowcount else CANCELLED
 
     def close(self, name: str, driver: str, state: str, why: str) -> None:
-        """The campaign is `done`, or `stopped` by time, money or calls."""
+        """The campaign is `done`, or `stopped` for the reason `why`."""
         mine = (campaigns.c.name == name) & (campaigns.c.driver == driver) & (campaigns.c.state != CANCELLED)
         with self._engine.begin() as connection:
             connection.execute(update(campaigns).where(mine).values(state=state, why=why))

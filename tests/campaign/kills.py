@@ -160,7 +160,8 @@ class Remembered:
             return {"outcome": None, "answered_s": None} if known else None
         outcome = {"result": record.outcome.result.value, "reason": record.outcome.reason}
         cost = {"usd_micros": record.cost_usd_micros}
-        return {"outcome": outcome, "answered_s": record.answered_s, "talk_s": record.talk_s, "cost": cost}
+        rest = {"answered_s": record.answered_s, "talk_s": record.talk_s, "timings_ms": record.timings_ms}
+        return {"outcome": outcome, "cost": cost, **rest}
 
 
 @dataclass

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from cluster import outcome as o
 from cluster.campaign.driver import Ending
 from cluster.campaign.file import Campaign
 from cluster.campaign.states import State
 from cluster.campaign.store import CampaignStore
+from cluster.messages import Refused
+from cluster.outcome import Outcome, Result
 from cluster.storage import open_engine, upgrade
 from tests.campaign import oracle
 from tests.campaign.oracle import Rules
@@ -119,6 +122,59 @@ def test_it_stops_before(folder: Folder, world: World, more: str, why: str, call
     assert sum(dial.cost_usd_micros for dial in world.dials) <= (2_600_000 if why == "money" else 10**9)
     assert calls is None or len(world.dials) == calls
     assert all(dial.at <= MONDAY_NOON + 11 for dial in world.dials) or why != "time"
+
+
+UNKNOWN_PROFILE = Outcome(Result.POLICY, "unknown-profile")
+
+
+@pytest.mark.parametrize("outcome", [o.PRIORITY_ONLY, o.OVER_CAMPAIGN_CALLS, o.MAX_COST, UNKNOWN_PROFILE], ids=str)
+def test_a_refusal_of_everybody_stops_the_campaign(folder: Folder, world: World, outcome: Outcome) -> None:
+    """It can be resumed when that is mended, and has lost nobody."""
+    campaign, rules = write(folder, 6)
+    world.refusals = [Refused(outcome=outcome, detail="")]
+    ending, _ = in_virtual_time(world.run(campaign))
+    assert ending == Ending("stopped", outcome.reason)
+    assert world.store.state("test") == ("stopped", outcome.reason)
+    assert (world.store.tally("test").waiting, world.store.tally("test").calls) == (6, 0)
+    world.starts_at += 60
+    assert in_virtual_time(world.run(campaign))[0] == Ending("done")
+    assert {dial.number for dial in world.dials} == set(rules.zones)
+    assert broken(world, rules) == []
+
+
+@pytest.mark.parametrize("outcome", [o.BLOCKED_NUMBER, o.UNKNOWN_HOURS], ids=str)
+def test_a_refusal_of_one_contact_closes_it(folder: Folder, world: World, outcome: Outcome) -> None:
+    """And all others are called."""
+    campaign, _ = write(folder, 6)
+    world.refusals = [Refused(outcome=outcome, detail="")]
+    assert in_virtual_time(world.run(campaign))[0] == Ending("done")
+    refused = [row for row in world.store.report("test") if row["outcomes"] == [str(outcome)]]
+    assert len(refused) == 1
+    assert len({dial.number for dial in world.dials}) == 5
+
+
+def ended(outcome: Outcome, **rest: object) -> dict[str, object]:
+    """What is special in the record of a call that was not answered."""
+    return {"outcome": {"result": outcome.result.value, "reason": outcome.reason}, **rest}
+
+
+@pytest.mark.parametrize("outcome", [o.PRIORITY_ONLY, o.ROOM_UNREACHABLE, o.LEASE_EXPIRED], ids=str)
+def test_who_was_not_dialled_is_called_later(folder: Folder, world: World, outcome: Outcome) -> None:
+    """The failures before are none of his calls."""
+    campaign, _ = write(folder, 1)
+    world.mishaps = [ended(outcome)] * 4
+    assert in_virtual_time(world.run(campaign))[0] == Ending("done")
+    (row,) = world.store.report("test")
+    assert row["outcomes"] == [str(outcome)] * 4 + ["caller/busy"] * 3
+    assert len(world.dials) == 3
+
+
+def test_whose_phone_may_have_rung_is_not_called_again(folder: Folder, world: World) -> None:
+    """Nobody answered, but the record does not say that nobody was dialled."""
+    campaign, _ = write(folder, 1)
+    world.mishaps = [ended(o.LEASE_EXPIRED, timings_ms={"joined": 80.0, "published": 90.0})]
+    assert in_virtual_time(world.run(campaign))[0] == Ending("done")
+    assert world.dials == []
 
 
 def test_a_pause_ends_the_dialling_only(folder: Folder, world: World) -> None:

@@ -115,6 +115,8 @@ def test_only_the_newest_process_begins_attempts(store: CampaignStore) -> None:
     assert store.state("c") == ("running", "")
     store.close("c", "d2", "stopped", "money")
     assert store.state("c") == ("stopped", "money")
+    store.close("c", "d2", "stopped", "budget-priority-only")
+    assert store.state("c") == ("stopped", "budget-priority-only")
     assert store.cancel("c")
     assert begin(store, "d2") is Begun.CANCELLED
     assert store.open("c", "default", "d3", NOW) == "cancelled"

@@ -20,7 +20,7 @@ from cluster.campaign.pace import Tally
 from cluster.campaign.ports import Others
 from cluster.campaign.store import Begun, CampaignStore, Entry, Move
 from cluster.dispatch.ports import ControlPlaneDown, Present
-from cluster.messages import Admission, Admitted, CallRequest, Wait
+from cluster.messages import Admission, Admitted, CallRequest, Refused, Wait
 from cluster.outcome import OVER_CAPACITY
 
 T = TypeVar("T")
@@ -85,6 +85,10 @@ class World:
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     down: set[str] = field(default_factory=set)
     """Who does not answer: `pool`, `history`, `livekit`."""
+    refusals: list[Refused] = field(default_factory=list)
+    """What the next to be asked for are told."""
+    mishaps: list[dict[str, Any]] = field(default_factory=list)
+    """How the next calls end instead of being dialled: what is special in their records."""
 
     def utc(self) -> float:
         """Seconds since the epoch."""
@@ -124,7 +128,11 @@ class World:
         return luck > 0.95
 
     def dial(self, request: CallRequest) -> None:
-        """The phone rings."""
+        """The phone rings, unless something is in the way."""
+        if self.mishaps:
+            record = {"answered_s": None, "talk_s": 0.0, "cost": {"usd_micros": 0}, "timings_ms": {}}
+            self.records[request.call_id] = record | self.mishaps.pop(0)
+            return
         outcome, seconds = WAYS.get(request.to[-4:], ANSWERS)
         cost = (request.max_cost_usd_micros or 0) if outcome == ANSWERS[0] else 0
         dial = Dial(request.to, request.request_id, request.call_id, self.utc(), self.utc() + seconds, outcome, cost)
@@ -142,6 +150,7 @@ class World:
             "answered_s": 2.0 if dial.cost_usd_micros else None,
             "talk_s": 40.0,
             "cost": {"usd_micros": dial.cost_usd_micros},
+            "timings_ms": {"joined": 80.0, "published": 90.0},
         }
         asyncio.get_running_loop().call_later(RECORD_DELAY_S, self.records.__setitem__, dial.call_id, record)
 
@@ -155,6 +164,8 @@ class _Pool:
         answer_is_lost = world.may_fail("pool")
         await asyncio.sleep(0.01)
         if request.request_id not in world.answers:
+            if world.refusals:
+                return world.refusals.pop(0)
             if len(world.running) >= world.max_calls:
                 return Wait(outcome=OVER_CAPACITY, retry_after_s=5.0)
             world.answers[request.request_id] = Admitted(call_id=request.call_id, lease_id="l", warm=True)

@@ -1,0 +1,15 @@
+"""Why a campaign stopped may be any refusal's reason."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+
+
+def upgrade() -> None:
+    """Make room for it."""
+    with op.batch_alter_table("campaigns") as campaigns:
+        campaigns.alter_column("why", type_=sa.String(64), existing_type=sa.String(16), existing_nullable=False)
