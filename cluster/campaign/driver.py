@@ -99,12 +99,7 @@ class Driver:
         self._follower = Follower(self._campaign, self._others, self._pace, self._move, self._utc)
         for entry in unfinished:
             self._follower.take(entry, self._request(entry))
-        following = asyncio.create_task(self._follow_for_ever(), name="following")
-        try:
-            ending = await self._dial()
-            await self._let_end(ending)
-        finally:
-            following.cancel()
+        ending = await self._dial_and_follow()
         if ending.state in {"done", "stopped"}:
             await self._insist(lambda: book.close(name, self._driver, ending.state, ending.why))
         self._report(ending)
@@ -124,6 +119,18 @@ class Driver:
 
     async def _add(self, batch: list[tuple[Contact, float]]) -> None:
         await self._insist(lambda: self._others.book.add(self._name, batch))
+
+    async def _dial_and_follow(self) -> Ending:
+        """Should either fail, so does this process, for all to see: what it leaves the next one takes up."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                following = tasks.create_task(self._follow_for_ever(), name="following")
+                ending = await self._dial()
+                await self._let_end(ending)
+                following.cancel()
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return ending
 
     async def _dial(self) -> Ending:
         while not self._pausing.is_set():

@@ -199,6 +199,26 @@ def test_a_pause_ends_the_dialling_only(folder: Folder, world: World) -> None:
     assert broken(world, rules) == []
 
 
+def test_who_can_no_longer_follow_calls_fails(folder: Folder, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instead of waiting for ever for calls that nobody looks at; the next process goes on."""
+    campaign, rules = write(folder, 60)
+
+    async def broken_record(*_: object) -> dict[str, object]:
+        return {}
+
+    async def fail_and_go_on() -> Ending:
+        driver = world.driver(campaign)
+        monkeypatch.setattr(driver._others.history, "call", broken_record)
+        with pytest.raises(KeyError, match="outcome"):
+            await asyncio.wait_for(driver.run(), 3600)
+        assert world.store.state("test") == ("running", "")
+        return (await world.run(campaign))[0]
+
+    assert in_virtual_time(fail_and_go_on()) == Ending("done")
+    assert {dial.number for dial in world.dials} == set(rules.zones)
+    assert broken(world, rules) == []
+
+
 def test_only_one_process_drives(folder: Folder, world: World) -> None:
     """The newest one; the older finds out with its next call."""
     campaign, rules = write(folder, 60)
