@@ -39,9 +39,13 @@ class CampaignBook:
         """The campaign is over."""
         await asyncio.to_thread((await self._store()).close, name, driver, state, why)
 
-    async def add(self, campaign: str, found: Sequence[tuple[Contact, float]]) -> None:
+    async def add(self, campaign: str, driver: str, found: Sequence[tuple[Contact, float]]) -> None:
         """Take in contacts."""
-        await asyncio.to_thread((await self._store()).add, campaign, found)
+        await asyncio.to_thread((await self._store()).add, campaign, driver, found)
+
+    async def left_out(self, campaign: str, driver: str, limit: int) -> list[Entry]:
+        """Who waits, and was not in the file."""
+        return await asyncio.to_thread((await self._store()).left_out, campaign, driver, limit)
 
     async def waiting(self, campaign: str, limit: int) -> list[Entry]:
         """Who waits, in the order in which they are due."""

@@ -106,7 +106,7 @@ class Driver:
         return ending
 
     async def _import(self) -> None:
-        """Take in the contacts of the file; those that are known stay as they are."""
+        """Take in the contacts of the file; whoever waits, but is not in it any more, is called no more."""
         batch: list[tuple[Contact, float]] = []
         for found in self._campaign.contacts(self._utc()):
             if isinstance(found, Contact):
@@ -116,9 +116,18 @@ class Driver:
                 await self._add(batch)
                 batch = []
         await self._add(batch)
+        book, name, driver = self._others.book, self._name, self._driver
+        while entries := await self._insist(lambda: book.left_out(name, driver, IMPORT_BATCH)):
+            await self._move(*(self._leave_out(entry) for entry in entries))
 
     async def _add(self, batch: list[tuple[Contact, float]]) -> None:
-        await self._insist(lambda: self._others.book.add(self._name, batch))
+        await self._insist(lambda: self._others.book.add(self._name, self._driver, batch))
+
+    def _leave_out(self, entry: Entry) -> Move:
+        if entry.number in self._suppressed:
+            return self._never(entry, SUPPRESSED)
+        # Whoever drives the campaign now may have found it in a newer file.
+        return self._step(entry, Step.DROP, due_at=entry.due_at, driver=self._driver)
 
     async def _dial_and_follow(self) -> Ending:
         """Should either fail, so does this process, for all to see: what it leaves the next one takes up."""
@@ -164,11 +173,13 @@ class Driver:
                 self._batch.clear()
                 await self._nap(min(entry.due_at - now, LOOK_AGAIN_S if self._pace.tally.open else entry.due_at - now))
             elif entry.number in self._suppressed:
-                await self._never(entry, SUPPRESSED)
+                await self._move(self._never(entry, SUPPRESSED))
+                self._pace.left_out()
             elif self._may_ring(entry, now):
                 return entry
             elif (later := next_open(self._campaign.hours, entry.zones, now + LAST_DIAL_S)) is None:
-                await self._never(entry, OUTSIDE_HOURS)
+                await self._move(self._never(entry, OUTSIDE_HOURS))
+                self._pace.left_out()
             else:
                 await self._move(self._step(entry, Step.PUT_OFF, due_at=max(later.opens_at, now + self._tick_s)))
         return None
@@ -177,16 +188,18 @@ class Driver:
         stretch = next_open(self._campaign.hours, entry.zones, now)
         return stretch is not None and stretch.opens_at <= now and now + LAST_DIAL_S < stretch.closes_at
 
-    async def _never(self, entry: Entry, outcome: Outcome) -> None:
-        await self._move(self._step(entry, Step.CLOSE, outcomes=(*entry.outcomes, str(outcome))))
-        self._pace.tally.waiting -= 1
-        self._pace.tally.done += 1
+    def _never(self, entry: Entry, outcome: Outcome) -> Move:
+        return self._step(entry, Step.CLOSE, outcomes=(*entry.outcomes, str(outcome)))
 
     async def _place(self, entry: Entry) -> Ending | None:
         """Ask for the contact's call; returns what ends the campaign's dialling, if anything does."""
         request = self._request(entry)
-        begin = self._step(entry, Step.BEGIN, attempt=request.request_id, call_id=request.call_id)
+        ids = {"attempt": request.request_id, "call_id": request.call_id}
+        begin = self._step(entry, Step.BEGIN, due_at=entry.due_at, **ids)
         begun = await self._insist(lambda: self._others.book.begin(self._driver, begin))
+        if begun is Begun.LEFT_OUT:
+            self._pace.left_out()
+            return None
         if begun is not Begun.YES:
             return Ending(begun.value)
         self._pace.begun()
@@ -252,8 +265,8 @@ class Driver:
     def _step(self, entry: Entry, step: Step, **fields: Any) -> Move:
         return Move(campaign=self._name, contact=entry.contact, step=step, at=self._utc(), **fields)
 
-    async def _move(self, move: Move) -> None:
-        await self._insist(lambda: self._others.book.move([move]))
+    async def _move(self, *moves: Move) -> None:
+        await self._insist(lambda: self._others.book.move(moves))
 
     async def _insist(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Send a message until it is answered."""

@@ -24,8 +24,11 @@ class Book(Protocol):
     async def close(self, name: str, driver: str, state: str, why: str, /) -> None:
         """It is over."""
 
-    async def add(self, campaign: str, found: Sequence[tuple[Contact, float]], /) -> None:
+    async def add(self, campaign: str, driver: str, found: Sequence[tuple[Contact, float]], /) -> None:
         """Take in contacts."""
+
+    async def left_out(self, campaign: str, driver: str, limit: int, /) -> list[Entry]:
+        """Who waits, and was not in the file."""
 
     async def waiting(self, campaign: str, limit: int, /) -> list[Entry]:
         """Who waits, in the order in which they are due."""

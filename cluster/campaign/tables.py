@@ -35,6 +35,7 @@ contacts = Table(
     Column("state", String(16), nullable=False),
     Column("due_at", Float(53), nullable=False),
     Column("outcomes", JSON, nullable=False),  # of its calls, oldest first
+    Column("listed_by", String(64), nullable=False),  # the last process that found it in the file
     Index("campaign_contacts_due", "campaign", "state", "due_at"),
 )
 

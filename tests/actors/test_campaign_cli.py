@@ -195,7 +195,7 @@ def test_cancel_and_report_read_the_database(ray_jobs: RayJobs, tmp_path: Path) 
     store = CampaignStore(engine)
     store.open(EXAMPLE_NAME, "default", "d", 1.0)
     number = "+14155550101"
-    store.add(EXAMPLE_NAME, [(Contact(line=2, number=number, zones=("Europe/Berlin",), context={}), 1.0)])
+    store.add(EXAMPLE_NAME, "d", [(Contact(line=2, number=number, zones=("Europe/Berlin",), context={}), 1.0)])
     sam = contact_id(EXAMPLE_NAME, number)
     move = Move(
         campaign=EXAMPLE_NAME, contact=sam, step=Step.BEGIN, attempt=attempt_id(EXAMPLE_NAME, sam, 1), at=1_796_000_000

@@ -273,6 +273,63 @@ def test_a_number_that_is_suppressed_meanwhile_is_not_called(folder: Folder, wor
     assert {rows[number]["outcomes"][-1] for number in left} == {"policy/suppressed"}
 
 
+def only(campaign: Campaign, kept: dict[str, str]) -> Campaign:
+    """The same campaign, of these numbers in these time zones."""
+    rows = [f"Kim,{number},at ten,{zone}" for number, zone in kept.items()]
+    (campaign.folder / "contacts.csv").write_text("\n".join(["first,phone,when,zone", *rows]))
+    return campaign
+
+
+def test_resumed_it_goes_by_the_file_as_it_is_now(folder: Folder, world: World) -> None:
+    """Whoever is not in it any more is not called; the others in the hours of their new time zones."""
+    campaign, rules = write(folder, 60)
+
+    async def a_little() -> None:
+        driver = world.driver(campaign)
+        running = asyncio.create_task(driver.run())
+        await asyncio.sleep(5)
+        driver.pause()
+        await running
+
+    in_virtual_time(a_little())
+    called = {dial.number for dial in world.dials}
+    gone, *left = [number for number in rules.zones if number not in called]
+    moved = dict.fromkeys(left, "Asia/Kolkata")
+    only(campaign, {number: zone for number, zone in rules.zones.items() if number in called} | moved)
+    world.starts_at += 3600
+    assert in_virtual_time(world.run(campaign))[0] == Ending("done")
+    assert broken(world, replace(rules, zones=rules.zones | moved)) == [
+        f"line {list(rules.zones).index(gone) + 2} is absent"
+    ]
+    assert {dial.number for dial in world.dials} == {*called, *left}
+    tally = world.store.tally("test")
+    assert (tally.waiting, tally.done) == (0, 60)
+
+    only(campaign, {gone: "Asia/Kolkata"})
+    world.starts_at += 14 * 86_400
+    assert in_virtual_time(world.run(campaign))[0] == Ending("done")
+    assert broken(world, replace(rules, zones=rules.zones | moved | {gone: "Asia/Kolkata"})) == []
+
+
+def test_who_leaves_the_file_while_called_is_not_called_again(folder: Folder, world: World) -> None:
+    """He waits for his next call only after the file was read."""
+    campaign, rules = write(folder, 2)
+    (busy, _) = rules.zones
+
+    async def run() -> Ending:
+        first = asyncio.create_task(world.driver(campaign, "a").run())
+        while not any(dial.number == busy for dial in world.running.values()):  # noqa: ASYNC110 it is virtual time
+            await asyncio.sleep(0.1)
+        first.cancel()
+        only(campaign, {number: zone for number, zone in rules.zones.items() if number != busy})
+        return await world.driver(campaign, "b").run()
+
+    assert in_virtual_time(run()) == Ending("done")
+    assert [dial.outcome for dial in world.dials if dial.number == busy] == ["caller/busy"]
+    (row,) = [row for row in world.store.report("test") if row["number"] == busy]
+    assert (row["state"], row["outcomes"]) == ("absent", ["caller/busy"])
+
+
 def test_a_call_that_nobody_knows_any_more_is_parked(folder: Folder, world: World) -> None:
     """Its database was lost with it; nobody is called again by himself."""
     campaign, _ = write(folder, 4)

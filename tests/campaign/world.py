@@ -215,9 +215,13 @@ class LocalBook:
         """It is over."""
         await self._ask(lambda: self.store.close(name, driver, state, why))
 
-    async def add(self, campaign: str, found: Sequence[tuple[Contact, float]]) -> None:
+    async def add(self, campaign: str, driver: str, found: Sequence[tuple[Contact, float]]) -> None:
         """Take in contacts."""
-        await self._ask(lambda: self.store.add(campaign, found))
+        await self._ask(lambda: self.store.add(campaign, driver, found))
+
+    async def left_out(self, campaign: str, driver: str, limit: int) -> list[Entry]:
+        """Who waits, and was not in the file."""
+        return await self._ask(lambda: self.store.left_out(campaign, driver, limit))
 
     async def waiting(self, campaign: str, limit: int) -> list[Entry]:
         """Who waits."""
