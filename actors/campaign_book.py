@@ -63,6 +63,10 @@ class CampaignBook:
         """Take steps."""
         await asyncio.to_thread((await self._store()).move, moves)
 
+    async def state(self, campaign: str) -> tuple[str, str] | None:
+        """Its state and what stopped it."""
+        return await asyncio.to_thread((await self._store()).state, campaign)
+
     async def tally(self, campaign: str) -> Tally:
         """How far it is."""
         return await asyncio.to_thread((await self._store()).tally, campaign)

@@ -75,6 +75,8 @@ UNKNOWN_HOURS = Outcome(Result.POLICY, "calling-hours-unknown")
 DRAINING = Outcome(Result.POLICY, "draining")
 QUEUE_FULL = Outcome(Result.POLICY, "queue-full")
 WAITED_TOO_LONG = Outcome(Result.POLICY, "waited-too-long")
+WITHDRAWN = Outcome(Result.POLICY, "withdrawn")
+"""Whoever asked for the call took it from the queue again."""
 LIVE_UNREACHABLE = Outcome(Result.MODEL, "live-unreachable")
 LIVE_UNAVAILABLE = Outcome(Result.MODEL, "live-unavailable")
 LIVE_LOST = Outcome(Result.MODEL, "live-lost")

@@ -31,6 +31,7 @@ from cluster.messages import Admission, CallRequest, Refused, Wait
 from cluster.outcome import OUTSIDE_HOURS, Outcome, Result
 
 SUPPRESSED: Final = Outcome(Result.POLICY, "suppressed")
+PAUSED: Final = "paused"
 KEY_REUSED: Final = "idempotency-key-reused"
 LAST_DIAL_S: Final = 330.0
 """So long before the hours end nobody new is called: a call may wait in the queue for 300 s, a phone rings for 30."""
@@ -82,7 +83,10 @@ class Driver:
         self._reported: dict[str, Any] = {}
 
     def pause(self) -> None:
-        """Begin no more calls. Those in progress are followed for as long as this process is let live."""
+        """Begin no more calls, and take back those that are queued.
+
+        Those in progress are followed for as long as this process is let live.
+        """
         self._pausing.set()
 
     async def run(self) -> Ending:
@@ -134,11 +138,20 @@ class Driver:
         try:
             async with asyncio.TaskGroup() as tasks:
                 following = tasks.create_task(self._follow_for_ever(), name="following")
-                ending = await self._dial()
+                ending = await self._take_back(await self._dial())
                 await self._let_end(ending)
                 following.cancel()
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
+        return ending
+
+    async def _take_back(self, ending: Ending) -> Ending:
+        """Whoever cancels a campaign ends its process as one that pauses it does. Either takes back what is queued."""
+        if ending.state == PAUSED:
+            state = await self._insist(lambda: self._others.book.state(self._name))
+            ending = Ending(CANCELLED) if state and state[0] == CANCELLED else ending
+        if ending.state in {PAUSED, CANCELLED}:
+            self._follower.withdraw(cancelled=ending.state == CANCELLED)
         return ending
 
     async def _dial(self) -> Ending:
@@ -158,7 +171,7 @@ class Driver:
                 continue
             if (ending := await self._place(entry)) is not None:
                 return ending
-        return Ending("paused")
+        return Ending(PAUSED)
 
     async def _next(self) -> Entry | None:
         """Who is to be called now; None where nobody is, after a while."""

@@ -42,6 +42,9 @@ class Book(Protocol):
     async def move(self, moves: Sequence[Move], /) -> None:
         """Take steps."""
 
+    async def state(self, campaign: str, /) -> tuple[str, str] | None:
+        """Its state and what stopped it."""
+
     async def tally(self, campaign: str, /) -> Tally:
         """How far it is."""
 
@@ -57,6 +60,9 @@ class Pool(Protocol):
 
     async def queue(self, tenant: str | None, /) -> list[dict[str, Any]]:
         """The calls that wait to start."""
+
+    async def leave_queue(self, call_id: str, /) -> bool:
+        """Take a call from the queue, which ends it as `WITHDRAWN`; False, and nothing else, if it does not wait."""
 
 
 class History(Protocol):

@@ -45,6 +45,7 @@ ABOUT_CONTACT: Final = frozenset({o.BLOCKED_NUMBER, o.UNKNOWN_HOURS})
 NOT_ADMITTED: Final = frozenset(
     {
         o.WAITED_TOO_LONG,
+        o.WITHDRAWN,
         o.OUTSIDE_HOURS,
         o.DRAINING,
         o.OVER_BUDGET,
@@ -96,7 +97,7 @@ def retry_after_s(outcomes: Sequence[Outcome], waits_s: Mapping[str, Sequence[fl
     if last in NOT_ADMITTED:
         return ASK_AGAIN_S
     if last in NOT_DIALLED:
-        return ASK_AGAIN_S * 2 ** min(outcomes.count(last) - 1, MOST_DOUBLINGS)
+        return ASK_AGAIN_S * 2.0 ** min(outcomes.count(last) - 1, MOST_DOUBLINGS)
     calls = sum(outcome not in NEVER_DIALLED for outcome in outcomes)
     if calls >= most_calls or last in UNCERTAIN or REPEATABLE.get(last.reason) != last:
         return None

@@ -29,3 +29,4 @@ async def test_a_campaign_is_remembered(tmp_path: Path) -> None:
     await again.move([Move(campaign="c", contact=sam.contact, step=Step.PUT_OFF, attempt=move.attempt, at=3.0)])
     assert (await again.tally("c")).waiting == 1
     await again.close("c", "d", "done", "")
+    assert await again.state("c") == ("done", "")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,6 +123,71 @@ def test_it_stops_before(folder: Folder, world: World, more: str, why: str, call
     assert sum(dial.cost_usd_micros for dial in world.dials) <= (2_600_000 if why == "money" else 10**9)
     assert calls is None or len(world.dials) == calls
     assert all(dial.at <= MONDAY_NOON + 11 for dial in world.dials) or why != "time"
+
+
+@pytest.mark.parametrize("seed", [None, *range(3)])
+def test_a_pause_takes_queued_calls_back(folder: Folder, world: World, seed: int | None) -> None:
+    """Nobody is dialled from the queue any more, nobody who talks is cut off, and all are called later."""
+    campaign, rules = write(folder, 20)
+    world.queues, world.max_calls = True, 3
+    world.trouble = world.trouble if seed is None else seeded(seed).random
+
+    async def pause() -> Ending:
+        driver = world.driver(campaign)
+        running = asyncio.create_task(driver.run())
+        while len(world.queued) < 6:  # noqa: ASYNC110 it is virtual time
+            await asyncio.sleep(0.1)
+        driver.pause()
+        while world.queued:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        dialled, talking = len(world.dials), list(world.running.values())
+        ending = await running
+        assert len(world.dials) == dialled
+        assert talking
+        assert all(world.records[dial.call_id]["outcome"]["reason"] in dial.outcome for dial in talking)
+        return ending
+
+    assert in_virtual_time(pause()) == Ending("paused")
+    tally = world.store.tally("test")
+    assert tally.open == 0
+    assert tally.outcomes["policy/withdrawn"] >= 5
+    world.starts_at += 3600
+    assert in_virtual_time(world.run(campaign))[0] == Ending("done")
+    assert oracle.broken(world.dials, rules) == []
+    rows = [row | {"outcomes": dialled_outcomes(row)} for row in world.store.report("test")]
+    assert oracle.adds_up(world.dials, rows) == []
+    assert {dial.number for dial in world.dials} == set(rules.zones)
+
+
+def dialled_outcomes(row: dict[str, Any]) -> list[str]:
+    """Of the calls that left the queue to be made."""
+    return [outcome for outcome in row["outcomes"] if outcome != "policy/withdrawn"]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_cancelled_campaign_takes_queued_calls_back(folder: Folder, world: World, *, told: bool) -> None:
+    """For good, whether its process is told or finds out with its next call."""
+    campaign, _ = write(folder, 60)
+    world.queues, world.max_calls = True, 3
+
+    async def cancel() -> Ending:
+        driver = world.driver(campaign)
+        running = asyncio.create_task(driver.run())
+        await asyncio.sleep(3)
+        assert world.queued
+        world.store.cancel("test")
+        if told:
+            driver.pause()
+        await asyncio.sleep(2)
+        assert not world.queued
+        return await running
+
+    assert in_virtual_time(cancel()) == Ending("cancelled")
+    rows = list(world.store.report("test"))
+    withdrawn = [row["state"] for row in rows if row["outcomes"] == ["policy/withdrawn"]]
+    assert len(withdrawn) > 1
+    assert set(withdrawn) == {"done"}
+    assert len(world.dials) == 3
 
 
 UNKNOWN_PROFILE = Outcome(Result.POLICY, "unknown-profile")
@@ -298,7 +364,7 @@ def test_resumed_it_goes_by_the_file_as_it_is_now(folder: Folder, world: World) 
     only(campaign, {number: zone for number, zone in rules.zones.items() if number in called} | moved)
     world.starts_at += 3600
     assert in_virtual_time(world.run(campaign))[0] == Ending("done")
-    assert broken(world, replace(rules, zones=rules.zones | moved)) == [
+    assert broken(world, replace(rules, zones={**rules.zones, **moved})) == [
         f"line {list(rules.zones).index(gone) + 2} is absent"
     ]
     assert {dial.number for dial in world.dials} == {*called, *left}
@@ -308,7 +374,7 @@ def test_resumed_it_goes_by_the_file_as_it_is_now(folder: Folder, world: World) 
     only(campaign, {gone: "Asia/Kolkata"})
     world.starts_at += 14 * 86_400
     assert in_virtual_time(world.run(campaign))[0] == Ending("done")
-    assert broken(world, replace(rules, zones=rules.zones | moved | {gone: "Asia/Kolkata"})) == []
+    assert broken(world, replace(rules, zones={**rules.zones, **moved, gone: "Asia/Kolkata"})) == []
 
 
 def test_who_leaves_the_file_while_called_is_not_called_again(folder: Folder, world: World) -> None:

@@ -29,8 +29,8 @@ def store(engine: Engine) -> CampaignStore:
 
 def begin(store: CampaignStore, driver: str = "d1", nth: int = 1) -> Begun:
     """Sam's next attempt."""
-    ids = {"attempt": attempt_id("c", SAM, nth), "call_id": f"call_{nth}"}
-    move = Move(campaign="c", contact=SAM, step=Step.BEGIN, at=NOW, due_at=NOW + 60, **ids)
+    attempt, call_id = attempt_id("c", SAM, nth), f"call_{nth}"
+    move = Move(campaign="c", contact=SAM, step=Step.BEGIN, attempt=attempt, call_id=call_id, at=NOW, due_at=NOW + 60)
     return store.begin(driver, move)
 
 

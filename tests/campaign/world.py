@@ -20,7 +20,7 @@ from cluster.campaign.pace import Tally
 from cluster.campaign.ports import Others
 from cluster.campaign.store import Begun, CampaignStore, Entry, Move
 from cluster.dispatch.ports import ControlPlaneDown, Present
-from cluster.messages import Admission, Admitted, CallRequest, Refused, Wait
+from cluster.messages import Admission, Admitted, CallRequest, Queued, Refused, Wait
 from cluster.outcome import OVER_CAPACITY
 
 T = TypeVar("T")
@@ -79,6 +79,9 @@ class World:
     trouble: Callable[[], float] = lambda: 0.5
     """Below 0.05: the message is lost; above 0.95 where it may be: its answer is."""
     max_calls: int = 10_000
+    queues: bool = False
+    """Whoever is too many waits in the queue, and is not told to come again."""
+    queued: dict[str, CallRequest] = field(default_factory=dict)
     dials: list[Dial] = field(default_factory=list)
     answers: dict[str, Admitted] = field(default_factory=dict)
     running: dict[str, Dial] = field(default_factory=dict)
@@ -127,11 +130,20 @@ class World:
             raise ControlPlaneDown
         return luck > 0.95
 
+    def start(self, request: CallRequest) -> None:
+        """It is admitted."""
+        self.answers[request.request_id] = Admitted(call_id=request.call_id, lease_id="l", warm=True)
+        self.dial(request)
+
+    def not_dialled(self, call_id: str, record: dict[str, Any]) -> None:
+        """How a call ended without a phone."""
+        nothing = {"answered_s": None, "talk_s": 0.0, "cost": {"usd_micros": 0}, "timings_ms": {}}
+        self.records[call_id] = nothing | record
+
     def dial(self, request: CallRequest) -> None:
         """The phone rings, unless something is in the way."""
         if self.mishaps:
-            record = {"answered_s": None, "talk_s": 0.0, "cost": {"usd_micros": 0}, "timings_ms": {}}
-            self.records[request.call_id] = record | self.mishaps.pop(0)
+            self.not_dialled(request.call_id, self.mishaps.pop(0))
             return
         outcome, seconds = WAYS.get(request.to[-4:], ANSWERS)
         cost = (request.max_cost_usd_micros or 0) if outcome == ANSWERS[0] else 0
@@ -144,6 +156,8 @@ class World:
     def _end(self, dial: Dial) -> None:
         if self.running.pop(dial.call_id, None) is None:
             return  # its memory was lost
+        if self.queued:
+            self.start(self.queued.pop(next(iter(self.queued))))
         result, _, reason = dial.outcome.partition("/")
         record = {
             "outcome": {"result": result, "reason": reason},
@@ -166,10 +180,18 @@ class _Pool:
         if request.request_id not in world.answers:
             if world.refusals:
                 return world.refusals.pop(0)
+            if len(world.running) >= world.max_calls and world.queues:
+                world.queued[request.call_id] = request
+                return Queued(
+                    call_id=request.call_id,
+                    position=len(world.queued),
+                    estimated_wait_s=60.0,
+                    expires_in_s=300.0,
+                    outcome=OVER_CAPACITY,
+                )
             if len(world.running) >= world.max_calls:
                 return Wait(outcome=OVER_CAPACITY, retry_after_s=5.0)
-            world.answers[request.request_id] = Admitted(call_id=request.call_id, lease_id="l", warm=True)
-            world.dial(request)
+            world.start(request)
         if answer_is_lost:
             raise ControlPlaneDown
         return world.answers[request.request_id]
@@ -179,7 +201,17 @@ class _Pool:
         return [{"call_id": call_id} for call_id in self.world.running]
 
     async def queue(self, _tenant: str | None) -> list[dict[str, Any]]:
-        return []
+        return [{"call_id": call_id} for call_id in self.world.queued]
+
+    async def leave_queue(self, call_id: str) -> bool:
+        world = self.world
+        answer_is_lost = world.may_fail("pool")
+        was_queued = world.queued.pop(call_id, None) is not None
+        if was_queued:
+            world.not_dialled(call_id, {"outcome": {"result": "policy", "reason": "withdrawn"}})
+        if answer_is_lost:
+            raise ControlPlaneDown
+        return was_queued
 
 
 @dataclass
@@ -238,6 +270,10 @@ class LocalBook:
     async def move(self, moves: Sequence[Move]) -> None:
         """Take steps."""
         await self._ask(lambda: self.store.move(moves))
+
+    async def state(self, campaign: str) -> tuple[str, str] | None:
+        """Its state and what stopped it."""
+        return await self._ask(lambda: self.store.state(campaign))
 
     async def tally(self, campaign: str) -> Tally:
         """How far it is."""
