@@ -39,9 +39,13 @@ class CampaignBook:
         """The campaign is over."""
         await asyncio.to_thread((await self._store()).close, name, driver, state, why)
 
-    async def add(self, campaign: str, found: Sequence[tuple[Contact, float]]) -> None:
+    async def add(self, campaign: str, driver: str, found: Sequence[tuple[Contact, float]]) -> None:
         """Take in contacts."""
-        await asyncio.to_thread((await self._store()).add, campaign, found)
+        await asyncio.to_thread((await self._store()).add, campaign, driver, found)
+
+    async def left_out(self, campaign: str, driver: str, limit: int) -> list[Entry]:
+        """Who waits, and was not in the file."""
+        return await asyncio.to_thread((await self._store()).left_out, campaign, driver, limit)
 
     async def waiting(self, campaign: str, limit: int) -> list[Entry]:
         """Who waits, in the order in which they are due."""
@@ -58,6 +62,10 @@ class CampaignBook:
     async def move(self, moves: Sequence[Move]) -> None:
         """Take steps."""
         await asyncio.to_thread((await self._store()).move, moves)
+
+    async def state(self, campaign: str) -> tuple[str, str] | None:
+        """Its state and what stopped it."""
+        return await asyncio.to_thread((await self._store()).state, campaign)
 
     async def tally(self, campaign: str) -> Tally:
         """How far it is."""

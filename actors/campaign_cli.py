@@ -121,8 +121,13 @@ def report(
     store = CampaignStore(database())
     if store.state(name) is None:
         raise InputError(f"there is no campaign {name!r} in this database")
-    with nullcontext(sys.stdout) if output is None else output.open("w", encoding="utf-8", newline="") as file:
-        report_csv(store.report(name), file)
+    try:
+        with nullcontext(sys.stdout) if output is None else output.open("w", encoding="utf-8", newline="") as file:
+            report_csv(store.report(name), file)
+    except OSError as error:
+        if output is None:
+            raise  # whoever read it has gone
+        raise InputError(f"{output}: can't be written: {error.strerror}") from None
 
 
 def _watch(running: Jobs, job: Job, *, as_json: bool) -> None:

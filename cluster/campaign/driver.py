@@ -23,6 +23,7 @@ from cluster.campaign.hours import next_open
 from cluster.campaign.pace import Pace
 from cluster.campaign.ports import Others
 from cluster.campaign.requests import call_request
+from cluster.campaign.retries import ABOUT_CONTACT
 from cluster.campaign.states import Step
 from cluster.campaign.store import CANCELLED, Begun, Entry, Move
 from cluster.dispatch.ports import ControlPlaneDown
@@ -30,6 +31,7 @@ from cluster.messages import Admission, CallRequest, Refused, Wait
 from cluster.outcome import OUTSIDE_HOURS, Outcome, Result
 
 SUPPRESSED: Final = Outcome(Result.POLICY, "suppressed")
+PAUSED: Final = "paused"
 KEY_REUSED: Final = "idempotency-key-reused"
 LAST_DIAL_S: Final = 330.0
 """So long before the hours end nobody new is called: a call may wait in the queue for 300 s, a phone rings for 30."""
@@ -48,7 +50,7 @@ class Ending:
     state: str
     """`done`, `stopped`, `paused`, `cancelled` or `replaced`."""
     why: str = ""
-    """What stopped it: `time`, `money` or `calls`."""
+    """What stopped it: `time`, `money`, `calls`, or the reason of a refusal that has nothing to do with the contact."""
 
 
 class Driver:
@@ -81,7 +83,10 @@ class Driver:
         self._reported: dict[str, Any] = {}
 
     def pause(self) -> None:
-        """Begin no more calls. Those in progress are followed for as long as this process is let live."""
+        """Begin no more calls, and take back those that are queued.
+
+        Those in progress are followed for as long as this process is let live.
+        """
         self._pausing.set()
 
     async def run(self) -> Ending:
@@ -98,19 +103,14 @@ class Driver:
         self._follower = Follower(self._campaign, self._others, self._pace, self._move, self._utc)
         for entry in unfinished:
             self._follower.take(entry, self._request(entry))
-        following = asyncio.create_task(self._follow_for_ever(), name="following")
-        try:
-            ending = await self._dial()
-            await self._let_end(ending)
-        finally:
-            following.cancel()
+        ending = await self._dial_and_follow()
         if ending.state in {"done", "stopped"}:
             await self._insist(lambda: book.close(name, self._driver, ending.state, ending.why))
         self._report(ending)
         return ending
 
     async def _import(self) -> None:
-        """Take in the contacts of the file; those that are known stay as they are."""
+        """Take in the contacts of the file; whoever waits, but is not in it any more, is called no more."""
         batch: list[tuple[Contact, float]] = []
         for found in self._campaign.contacts(self._utc()):
             if isinstance(found, Contact):
@@ -120,9 +120,39 @@ class Driver:
                 await self._add(batch)
                 batch = []
         await self._add(batch)
+        book, name, driver = self._others.book, self._name, self._driver
+        while entries := await self._insist(lambda: book.left_out(name, driver, IMPORT_BATCH)):
+            await self._move(*(self._leave_out(entry) for entry in entries))
 
     async def _add(self, batch: list[tuple[Contact, float]]) -> None:
-        await self._insist(lambda: self._others.book.add(self._name, batch))
+        await self._insist(lambda: self._others.book.add(self._name, self._driver, batch))
+
+    def _leave_out(self, entry: Entry) -> Move:
+        if entry.number in self._suppressed:
+            return self._never(entry, SUPPRESSED)
+        # Whoever drives the campaign now may have found it in a newer file.
+        return self._step(entry, Step.DROP, due_at=entry.due_at, driver=self._driver)
+
+    async def _dial_and_follow(self) -> Ending:
+        """Should either fail, so does this process, for all to see: what it leaves the next one takes up."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                following = tasks.create_task(self._follow_for_ever(), name="following")
+                ending = await self._take_back(await self._dial())
+                await self._let_end(ending)
+                following.cancel()
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return ending
+
+    async def _take_back(self, ending: Ending) -> Ending:
+        """Whoever cancels a campaign ends its process as one that pauses it does. Either takes back what is queued."""
+        if ending.state == PAUSED:
+            state = await self._insist(lambda: self._others.book.state(self._name))
+            ending = Ending(CANCELLED) if state and state[0] == CANCELLED else ending
+        if ending.state in {PAUSED, CANCELLED}:
+            self._follower.withdraw(cancelled=ending.state == CANCELLED)
+        return ending
 
     async def _dial(self) -> Ending:
         while not self._pausing.is_set():
@@ -139,10 +169,9 @@ class Driver:
             entry = await self._next()
             if entry is None:
                 continue
-            begun = await self._place(entry)
-            if begun is not Begun.YES:
-                return Ending(begun.value)
-        return Ending("paused")
+            if (ending := await self._place(entry)) is not None:
+                return ending
+        return Ending(PAUSED)
 
     async def _next(self) -> Entry | None:
         """Who is to be called now; None where nobody is, after a while."""
@@ -157,11 +186,13 @@ class Driver:
                 self._batch.clear()
                 await self._nap(min(entry.due_at - now, LOOK_AGAIN_S if self._pace.tally.open else entry.due_at - now))
             elif entry.number in self._suppressed:
-                await self._never(entry, SUPPRESSED)
+                await self._move(self._never(entry, SUPPRESSED))
+                self._pace.left_out()
             elif self._may_ring(entry, now):
                 return entry
             elif (later := next_open(self._campaign.hours, entry.zones, now + LAST_DIAL_S)) is None:
-                await self._never(entry, OUTSIDE_HOURS)
+                await self._move(self._never(entry, OUTSIDE_HOURS))
+                self._pace.left_out()
             else:
                 await self._move(self._step(entry, Step.PUT_OFF, due_at=max(later.opens_at, now + self._tick_s)))
         return None
@@ -170,21 +201,24 @@ class Driver:
         stretch = next_open(self._campaign.hours, entry.zones, now)
         return stretch is not None and stretch.opens_at <= now and now + LAST_DIAL_S < stretch.closes_at
 
-    async def _never(self, entry: Entry, outcome: Outcome) -> None:
-        await self._move(self._step(entry, Step.CLOSE, outcomes=(*entry.outcomes, str(outcome))))
-        self._pace.tally.waiting -= 1
-        self._pace.tally.done += 1
+    def _never(self, entry: Entry, outcome: Outcome) -> Move:
+        return self._step(entry, Step.CLOSE, outcomes=(*entry.outcomes, str(outcome)))
 
-    async def _place(self, entry: Entry) -> Begun:
+    async def _place(self, entry: Entry) -> Ending | None:
+        """Ask for the contact's call; returns what ends the campaign's dialling, if anything does."""
         request = self._request(entry)
-        begin = self._step(entry, Step.BEGIN, attempt=request.request_id, call_id=request.call_id)
+        ids = {"attempt": request.request_id, "call_id": request.call_id}
+        begin = self._step(entry, Step.BEGIN, due_at=entry.due_at, **ids)
         begun = await self._insist(lambda: self._others.book.begin(self._driver, begin))
-        if begun is Begun.YES:
-            self._pace.begun()
-            answer = await self._ask(entry, request)
-            self._pace.placed(self._utc())
-            await self._heed(entry, request, answer)
-        return begun
+        if begun is Begun.LEFT_OUT:
+            self._pace.left_out()
+            return None
+        if begun is not Begun.YES:
+            return Ending(begun.value)
+        self._pace.begun()
+        answer = await self._ask(entry, request)
+        self._pace.placed(self._utc())
+        return await self._heed(entry, request, answer)
 
     async def _ask(self, entry: Entry, request: CallRequest) -> Admission | None:
         """What `BudgetPool` says; None where it did not answer for as long as the call may be asked for."""
@@ -194,24 +228,30 @@ class Driver:
             await self._nap(RETRY_S)
         return None
 
-    async def _heed(self, entry: Entry, request: CallRequest, answer: Admission | None) -> None:
-        attempt = request.request_id
+    async def _heed(self, entry: Entry, request: CallRequest, answer: Admission | None) -> Ending | None:
         match answer:
             case None:
                 self._follower.take(entry, request)
             case Wait() | Refused(retry_after_s=float() | int()):
                 due_at = self._utc() + max(self._tick_s, answer.retry_after_s or 0.0)
-                await self._move(self._step(entry, Step.PUT_OFF, attempt=attempt, due_at=due_at))
-                self._pace.put_off()
+                await self._put_off(entry, request, due_at)
                 if isinstance(answer, Wait):  # the next one would hear the same
                     self._full_until = due_at
-            case Refused() if answer.outcome.reason != KEY_REUSED:
+            case Refused() if answer.outcome in ABOUT_CONTACT:
                 outcomes = (*entry.outcomes, str(answer.outcome))
-                await self._move(self._step(entry, Step.CLOSE, attempt=attempt, outcomes=outcomes))
+                await self._move(self._step(entry, Step.CLOSE, attempt=request.request_id, outcomes=outcomes))
                 self._pace.ended(str(answer.outcome), 0, again=False)
+            case Refused() if answer.outcome.reason != KEY_REUSED:  # everybody would hear the same, until it is mended
+                await self._put_off(entry, request, self._utc())
+                return Ending("stopped", answer.outcome.reason)
             case _:  # it has a call, even if it was asked for in other words before
-                await self._move(self._step(entry, Step.CALL, attempt=attempt))
+                await self._move(self._step(entry, Step.CALL, attempt=request.request_id))
                 self._follower.follow(entry, request)
+        return None
+
+    async def _put_off(self, entry: Entry, request: CallRequest, due_at: float) -> None:
+        await self._move(self._step(entry, Step.PUT_OFF, attempt=request.request_id, due_at=due_at))
+        self._pace.put_off()
 
     async def _follow_for_ever(self) -> None:
         while True:
@@ -238,8 +278,8 @@ class Driver:
     def _step(self, entry: Entry, step: Step, **fields: Any) -> Move:
         return Move(campaign=self._name, contact=entry.contact, step=step, at=self._utc(), **fields)
 
-    async def _move(self, move: Move) -> None:
-        await self._insist(lambda: self._others.book.move([move]))
+    async def _move(self, *moves: Move) -> None:
+        await self._insist(lambda: self._others.book.move(moves))
 
     async def _insist(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Send a message until it is answered."""

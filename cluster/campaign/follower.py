@@ -4,6 +4,7 @@ Rules of this file:
 1. What has no known end is asked of `BudgetPool`, of the history and of LiveKit, in this order.
 2. Where all of them say that a call was never begun, its contact waits again, and the same attempt will be made under
    the same ids. Where a call was begun and none of them knows its end, the contact is parked.
+3. Who was paused or cancelled takes back what waits in the queue; the record of that brings the contact to wait again.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from typing import Any, Final
 from cluster.campaign.file import Campaign
 from cluster.campaign.pace import Pace
 from cluster.campaign.ports import Others
-from cluster.campaign.retries import UNCERTAIN
+from cluster.campaign.retries import NOT_DIALLED, UNCERTAIN, may_have_rung
 from cluster.campaign.states import State, Step
 from cluster.campaign.store import Entry, Move
 from cluster.messages import CallRequest
-from cluster.outcome import Outcome
+from cluster.outcome import WITHDRAWN, Outcome
 
 LOST_AFTER_S: Final = 60.0
 """A call that was admitted, and that neither `BudgetPool` nor the history has, is in neither's memory any more."""
@@ -56,6 +57,7 @@ class Follower:
         self._move = move
         self._utc = utc
         self._calls: dict[str, _Call] = {}
+        self._withdraws = self._cancelled = False
         self.busy = asyncio.Event()
         """Set while there is something to follow."""
 
@@ -70,13 +72,15 @@ class Follower:
         self._calls[entry.contact] = _Call(entry, request, State.CALLING)
         self.busy.set()
 
+    def withdraw(self, *, cancelled: bool) -> None:
+        """From now on take calls from the queue. Those of who is `cancelled` are never made again."""
+        self._withdraws, self._cancelled = True, cancelled
+
     async def look(self) -> None:
         """See how it stands with each. Raises `ControlPlaneDown`."""
-        tenant = self._campaign.file.tenant
-        pool = self._others.pool
-        live = {call["call_id"] for call in [*await pool.queue(tenant), *await pool.live_calls(tenant)]}
+        tenant, known = self._campaign.file.tenant, await self._known()
         for call in list(self._calls.values()):
-            if call.request.call_id in live:
+            if call.request.call_id in known:
                 call.missing_since = None
                 await self._exists(call)
                 continue
@@ -94,6 +98,15 @@ class Follower:
         if not self._calls:
             self.busy.clear()
 
+    async def _known(self) -> set[str]:
+        """The calls that `BudgetPool` has, though some of them have just been taken back."""
+        pool, tenant = self._others.pool, self._campaign.file.tenant
+        queued = {call["call_id"] for call in await pool.queue(tenant)}
+        if self._withdraws:
+            for call_id in queued & {call.request.call_id for call in self._calls.values()}:
+                await pool.leave_queue(call_id)
+        return queued | {call["call_id"] for call in await pool.live_calls(tenant)}
+
     async def _exists(self, call: _Call) -> None:
         if call.state is State.DIALLING:
             await self._move(self._step(call, Step.CALL))
@@ -105,7 +118,9 @@ class Follower:
             await self._park(call)
             return
         outcomes = (*call.entry.outcomes, str(outcome))
-        due_at = self._campaign.call_again_at(call.entry.zones, outcomes, self._utc())
+        is_over = outcome in NOT_DIALLED and may_have_rung(record["answered_s"], record["timings_ms"])
+        is_over |= outcome == WITHDRAWN and self._cancelled
+        due_at = None if is_over else self._campaign.call_again_at(call.entry.zones, outcomes, self._utc())
         cost = record["cost"]["usd_micros"]
         end = {"outcomes": outcomes, "talk_s": record["talk_s"] or 0.0, "cost_usd_micros": cost}
         await self._move(self._step(call, Step.CLOSE if due_at is None else Step.AGAIN, due_at=due_at or 0.0, **end))

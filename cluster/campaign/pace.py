@@ -108,6 +108,11 @@ class Pace:
         else:
             self.tally.done += 1
 
+    def left_out(self) -> None:
+        """Somebody who waits will not be called."""
+        self.tally.waiting -= 1
+        self.tally.done += 1
+
     def parked(self) -> None:
         """Nobody knows what became of a call."""
         self.tally.open -= 1

@@ -24,8 +24,11 @@ class Book(Protocol):
     async def close(self, name: str, driver: str, state: str, why: str, /) -> None:
         """It is over."""
 
-    async def add(self, campaign: str, found: Sequence[tuple[Contact, float]], /) -> None:
+    async def add(self, campaign: str, driver: str, found: Sequence[tuple[Contact, float]], /) -> None:
         """Take in contacts."""
+
+    async def left_out(self, campaign: str, driver: str, limit: int, /) -> list[Entry]:
+        """Who waits, and was not in the file."""
 
     async def waiting(self, campaign: str, limit: int, /) -> list[Entry]:
         """Who waits, in the order in which they are due."""
@@ -38,6 +41,9 @@ class Book(Protocol):
 
     async def move(self, moves: Sequence[Move], /) -> None:
         """Take steps."""
+
+    async def state(self, campaign: str, /) -> tuple[str, str] | None:
+        """Its state and what stopped it."""
 
     async def tally(self, campaign: str, /) -> Tally:
         """How far it is."""
@@ -54,6 +60,9 @@ class Pool(Protocol):
 
     async def queue(self, tenant: str | None, /) -> list[dict[str, Any]]:
         """The calls that wait to start."""
+
+    async def leave_queue(self, call_id: str, /) -> bool:
+        """Take a call from the queue, which ends it as `WITHDRAWN`; False, and nothing else, if it does not wait."""
 
 
 class History(Protocol):

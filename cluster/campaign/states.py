@@ -26,6 +26,8 @@ class State(StrEnum):
     DONE = "done"
     UNKNOWN = "unknown"
     """Nobody knows what became of the last call, so nobody calls again by himself."""
+    ABSENT = "absent"
+    """The file has it no more, so nobody calls it; should it come back, it waits where it was."""
 
 
 class Step(StrEnum):
@@ -33,6 +35,10 @@ class Step(StrEnum):
 
     BEGIN = "begin"
     """Its next attempt."""
+    LIST = "list"
+    """The file has it, as it is to be from now on."""
+    DROP = "drop"
+    """The file has it no more."""
     CALL = "call"
     """`BudgetPool` has the call."""
     PUT_OFF = "put-off"
@@ -47,6 +53,8 @@ class Step(StrEnum):
 
 TABLE: Final[Mapping[tuple[State, Step], State]] = {
     (State.WAITING, Step.BEGIN): State.DIALLING,
+    (State.WAITING, Step.LIST): State.WAITING,
+    (State.WAITING, Step.DROP): State.ABSENT,
     (State.WAITING, Step.PUT_OFF): State.WAITING,
     (State.WAITING, Step.CLOSE): State.DONE,
     (State.DIALLING, Step.CALL): State.CALLING,
@@ -58,6 +66,7 @@ TABLE: Final[Mapping[tuple[State, Step], State]] = {
     (State.CALLING, Step.PARK): State.UNKNOWN,
     (State.UNKNOWN, Step.AGAIN): State.WAITING,
     (State.UNKNOWN, Step.CLOSE): State.DONE,
+    (State.ABSENT, Step.LIST): State.WAITING,
 }
 
 

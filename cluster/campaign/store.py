@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from cluster.campaign.contacts import Contact
@@ -24,6 +24,13 @@ from cluster.campaign.tables import attempts, campaigns, contacts
 
 OPEN: Final = (State.DIALLING.value, State.CALLING.value)
 CANCELLED: Final = "cancelled"
+
+_LIST: Final = (
+    update(contacts)
+    .where(contacts.c.campaign == bindparam("of_campaign"), contacts.c.contact == bindparam("of_contact"))
+    .where(contacts.c.state == bindparam("of_state"))
+    .values(state=target(Step.LIST).value)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +65,8 @@ class Move:
     """For who waits: not before."""
     outcomes: tuple[str, ...] | None = None
     """With the newest; None where there is no new one."""
+    driver: str = ""
+    """Only while this process drives the campaign; empty: whoever does."""
     talk_s: float = 0.0
     cost_usd_micros: int = 0
 
@@ -69,6 +78,8 @@ class Begun(StrEnum):
     CANCELLED = "cancelled"
     REPLACED = "replaced"
     """Another process drives the campaign."""
+    LEFT_OUT = "left-out"
+    """The contact is not in the file any more."""
 
 
 class CampaignStore:
@@ -88,7 +99,7 @@ class CampaignStore:
         return "running" if taken.rowcount else CANCELLED
 
     def close(self, name: str, driver: str, state: str, why: str) -> None:
-        """The campaign is `done`, or `stopped` by time, money or calls."""
+        """The campaign is `done`, or `stopped` for the reason `why`."""
         mine = (campaigns.c.name == name) & (campaigns.c.driver == driver) & (campaigns.c.state != CANCELLED)
         with self._engine.begin() as connection:
             connection.execute(update(campaigns).where(mine).values(state=state, why=why))
@@ -99,28 +110,39 @@ class CampaignStore:
             changed = connection.execute(update(campaigns).where(campaigns.c.name == name).values(state=CANCELLED))
         return bool(changed.rowcount)
 
-    def add(self, campaign: str, found: Sequence[tuple[Contact, float]]) -> None:
-        """Take in contacts, each with when it is due; whoever is there already stays as he is."""
-        rows = [
-            {
-                "campaign": campaign,
-                "contact": contact_id(campaign, contact.number),
+    def add(self, campaign: str, driver: str, found: Sequence[tuple[Contact, float]]) -> None:
+        """Take in contacts of the file, each with when its hours allow a call, while `driver` drives the campaign.
+
+        Whoever waits is from now on as the file has him, and due no sooner than he was, if he was called before.
+        """
+        rows = {
+            contact_id(campaign, contact.number): {
                 "line": contact.line,
-                "number": contact.number,
                 "zones": list(contact.zones),
                 "context": dict(contact.context),
-                "state": State.WAITING.value,
+                "number": contact.number,
                 "due_at": due_at,
-                "outcomes": [],
             }
             for contact, due_at in found
-        ]
-        ids = [row["contact"] for row in rows]
-        known = select(contacts.c.contact).where(contacts.c.campaign == campaign, contacts.c.contact.in_(ids))
+        }
+        these = (contacts.c.campaign == campaign) & contacts.c.contact.in_(rows)
         with self._engine.begin() as connection:
-            there = set(connection.execute(known).scalars())
-            if new := [row for row in rows if row["contact"] not in there]:
+            if connection.execute(select(campaigns.c.driver).where(campaigns.c.name == campaign)).scalar() != driver:
+                return
+            known = {row.contact: row for row in connection.execute(select(contacts).where(these))}
+            fixed = {"campaign": campaign, "state": State.WAITING.value, "outcomes": [], "listed_by": driver}
+            if new := [row | fixed | {"contact": contact} for contact, row in rows.items() if contact not in known]:
                 connection.execute(insert(contacts), new)
+            if known:
+                connection.execute(update(contacts).where(these).values(listed_by=driver))
+            if listed := [_listed(row, rows[row.contact]) for row in known.values() if row.state in sources(Step.LIST)]:
+                connection.execute(_LIST, listed)
+
+    def left_out(self, campaign: str, driver: str, limit: int) -> list[Entry]:
+        """Who waits, and was not in the file when `driver` read it; nobody where that does not drive the campaign."""
+        mine = exists().where(campaigns.c.name == campaign, campaigns.c.driver == driver)
+        waits = (contacts.c.campaign == campaign) & (contacts.c.state == State.WAITING.value)
+        return self._entries(waits & (contacts.c.listed_by != driver) & mine, limit)
 
     def waiting(self, campaign: str, limit: int) -> list[Entry]:
         """Who waits, in the order in which they are due."""
@@ -139,6 +161,10 @@ class CampaignStore:
                 return Begun.CANCELLED
             if row.driver != driver:
                 return Begun.REPLACED
+            listed_by = select(contacts.c.listed_by).where(_contact(move))
+            if connection.execute(listed_by).scalar() != driver:
+                self._step(connection, replace(move, step=Step.DROP))
+                return Begun.LEFT_OUT
             if self._step(connection, move):
                 attempt = {"attempt": move.attempt, "campaign": move.campaign, "contact": move.contact}
                 rest = {"call_id": move.call_id, "begun_at": move.at, "talk_s": 0.0, "cost_usd_micros": 0}
@@ -175,7 +201,7 @@ class CampaignStore:
         return Tally(
             waiting=states.get(State.WAITING, 0),
             open=sum(states.get(state, 0) for state in OPEN),
-            done=states.get(State.DONE, 0),
+            done=states.get(State.DONE, 0) + states.get(State.ABSENT, 0),
             unknown=states.get(State.UNKNOWN, 0),
             calls=sum(count for _, count, _ in calls),
             spent_usd_micros=sum(cost for _, _, cost in calls),
@@ -216,9 +242,11 @@ class CampaignStore:
         changes: dict[str, Any] = {"state": target(move.step).value, "due_at": move.due_at}
         if move.outcomes is not None:
             changes["outcomes"] = list(move.outcomes)
-        there = (contacts.c.campaign == move.campaign) & (contacts.c.contact == move.contact)
         taken_from = contacts.c.state.in_([state.value for state in sources(move.step)])
-        change = update(contacts).where(there & taken_from).values(changes)
+        change = update(contacts).where(_contact(move), taken_from).values(changes)
+        if move.driver:
+            mine = (campaigns.c.name == move.campaign) & (campaigns.c.driver == move.driver)
+            change = change.where(exists().where(mine))
         return bool(connection.execute(change).rowcount)
 
     def _entries(self, which: Any, limit: int | None) -> list[Entry]:
@@ -233,6 +261,17 @@ class CampaignStore:
                 connection.execute(insert(table), rows)
         except IntegrityError:
             pass
+
+
+def _contact(move: Move) -> ColumnElement[bool]:
+    return (contacts.c.campaign == move.campaign) & (contacts.c.contact == move.contact)
+
+
+def _listed(known: Any, row: dict[str, Any]) -> dict[str, Any]:
+    """A contact that is known already, as the file has it now. A pause after its last call is kept."""
+    due_at = max(row["due_at"], known.due_at if known.outcomes else 0.0)
+    key = {"of_campaign": known.campaign, "of_contact": known.contact, "of_state": known.state}
+    return row | key | {"due_at": due_at}
 
 
 def _entry(row: Any) -> Entry:

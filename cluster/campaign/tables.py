@@ -18,7 +18,7 @@ campaigns = Table(
     Column("name", String(40), primary_key=True),
     Column("tenant", String(64), nullable=False),
     Column("state", String(16), nullable=False),  # running, done, stopped, cancelled
-    Column("why", String(16), nullable=False),  # what stopped it: time, money or calls
+    Column("why", String(64), nullable=False),  # what stopped it: time, money, calls, or a refusal's reason
     Column("driver", String(64), nullable=False),  # the process that drives it; the newest one wins
     Column("started_at", Float(53), nullable=False),
 )
@@ -35,6 +35,7 @@ contacts = Table(
     Column("state", String(16), nullable=False),
     Column("due_at", Float(53), nullable=False),
     Column("outcomes", JSON, nullable=False),  # of its calls, oldest first
+    Column("listed_by", String(64), nullable=False),  # the last process that found it in the file
     Index("campaign_contacts_due", "campaign", "state", "due_at"),
 )
 

@@ -2,7 +2,8 @@
 
 Rules of this file:
 1. A number is E.164 text, `+` and 7 to 15 ASCII digits. Nothing is guessed: a national number has no country.
-2. An error never repeats the number it is about, since errors reach logs.
+2. A phone has one spelling, whoever wrote it: `+44 0 20…` is `+44 20…`, or a list of numbers would not protect it.
+3. An error never repeats the number it is about, since errors reach logs.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class NumberError(InputError, ValueError):
 
 
 def parse_e164(text: str) -> str:
-    """The number as E.164, which is `text` itself, or `NumberError`.
+    """The number as E.164, without a national prefix such as the 0 of `+44 (0)20`, or `NumberError`.
 
     Lengths per country come from libphonenumber's metadata. Whether a subscriber has the number, only a dial tells.
     """
@@ -43,7 +44,8 @@ def parse_e164(text: str) -> str:
     reason = phonenumbers.is_possible_number_with_reason(number)
     if reason != phonenumbers.ValidationResult.IS_POSSIBLE:
         raise NumberError(f"{_WRONG_LENGTH.get(reason, 'its country does not have such numbers')}; check the digits")
-    return text
+    spelling = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    return text if spelling == text else parse_e164(spelling)  # of two prefixes only the first was taken away
 
 
 def _wrong_shape(text: str) -> str:

@@ -18,7 +18,8 @@ async def test_a_campaign_is_remembered(tmp_path: Path) -> None:
     settings = load_settings(ENVIRON | {"RINGMASTER_STATE_DIR": str(tmp_path)})
     book = CampaignBook(settings)
     assert await book.open("c", "default", "d", 1.0) == "running"
-    await book.add("c", [(Contact(line=2, number="+14155550101", zones=("Europe/Berlin",), context={}), 1.0)])
+    await book.add("c", "d", [(Contact(line=2, number="+14155550101", zones=("Europe/Berlin",), context={}), 1.0)])
+    assert await book.left_out("c", "d", 5) == []
     (sam,) = await book.waiting("c", 5)
     assert sam.contact == contact_id("c", "+14155550101")
     move = Move(campaign="c", contact=sam.contact, step=Step.BEGIN, attempt=attempt_id("c", sam.contact, 1), at=2.0)
@@ -28,3 +29,4 @@ async def test_a_campaign_is_remembered(tmp_path: Path) -> None:
     await again.move([Move(campaign="c", contact=sam.contact, step=Step.PUT_OFF, attempt=move.attempt, at=3.0)])
     assert (await again.tally("c")).waiting == 1
     await again.close("c", "d", "done", "")
+    assert await again.state("c") == ("done", "")

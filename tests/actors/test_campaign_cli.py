@@ -195,7 +195,7 @@ def test_cancel_and_report_read_the_database(ray_jobs: RayJobs, tmp_path: Path) 
     store = CampaignStore(engine)
     store.open(EXAMPLE_NAME, "default", "d", 1.0)
     number = "+14155550101"
-    store.add(EXAMPLE_NAME, [(Contact(line=2, number=number, zones=("Europe/Berlin",), context={}), 1.0)])
+    store.add(EXAMPLE_NAME, "d", [(Contact(line=2, number=number, zones=("Europe/Berlin",), context={}), 1.0)])
     sam = contact_id(EXAMPLE_NAME, number)
     move = Move(
         campaign=EXAMPLE_NAME, contact=sam, step=Step.BEGIN, attempt=attempt_id(EXAMPLE_NAME, sam, 1), at=1_796_000_000
@@ -211,6 +211,9 @@ def test_cancel_and_report_read_the_database(ray_jobs: RayJobs, tmp_path: Path) 
     )
     assert ringmaster("report", EXAMPLE_NAME, "-o", str(tmp_path / "r.csv"), DATABASE_URL=url).output == ""
     assert number in (tmp_path / "r.csv").read_text()
+    nowhere = ringmaster("report", EXAMPLE_NAME, "-o", str(tmp_path / "no" / "r.csv"), DATABASE_URL=url).exception
+    assert isinstance(nowhere, InputError)
+    assert str(nowhere) == f"{tmp_path}/no/r.csv: can't be written: No such file or directory"
     ringmaster("start", EXAMPLE, "--no-watch")
     assert ringmaster("cancel", EXAMPLE_NAME, DATABASE_URL=url).output == f"{EXAMPLE_NAME} is cancelled\n"
     assert ray_jobs.ends_as == "STOPPED"

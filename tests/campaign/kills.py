@@ -129,6 +129,10 @@ class Killable:
         """As the real one."""
         return await self._ask(_now(lambda: self.house.desk.queue(tenant)))
 
+    async def leave_queue(self, call_id: str) -> bool:
+        """As the real one."""
+        return await self._ask(_now(lambda: self.house.desk._doorway.waiting_room.leave(call_id)))
+
     async def _ask(self, work: Coroutine[Any, Any, T]) -> T:
         if self.dead.is_set():
             work.close()
@@ -160,7 +164,8 @@ class Remembered:
             return {"outcome": None, "answered_s": None} if known else None
         outcome = {"result": record.outcome.result.value, "reason": record.outcome.reason}
         cost = {"usd_micros": record.cost_usd_micros}
-        return {"outcome": outcome, "answered_s": record.answered_s, "talk_s": record.talk_s, "cost": cost}
+        rest = {"answered_s": record.answered_s, "talk_s": record.talk_s, "timings_ms": record.timings_ms}
+        return {"outcome": outcome, "cost": cost, **rest}
 
 
 @dataclass

@@ -63,6 +63,16 @@ def test_a_number_is_called_once() -> None:
     assert len(found) == 3
 
 
+def test_a_national_prefix_makes_no_other_number() -> None:
+    """Nobody is called twice, nor in spite of the list, for a 0 in brackets."""
+    suppressed = numbers_in(["+44 (0)20 7946 0959"], "s.txt")
+    lines = ["A,+44 (0)20 7946 0958,", "B,+44 20 7946 0958,", "C,+442079460959,"]
+    contact, *rejected = read(*lines, suppressed=suppressed)
+    assert isinstance(contact, Contact)
+    assert contact.number == "+442079460958"
+    assert [one.why for one in rejected if isinstance(one, Rejected)] == [Why.DUPLICATE, Why.SUPPRESSED]
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [

@@ -20,7 +20,7 @@ from cluster.campaign.pace import Tally
 from cluster.campaign.ports import Others
 from cluster.campaign.store import Begun, CampaignStore, Entry, Move
 from cluster.dispatch.ports import ControlPlaneDown, Present
-from cluster.messages import Admission, Admitted, CallRequest, Wait
+from cluster.messages import Admission, Admitted, CallRequest, Queued, Refused, Wait
 from cluster.outcome import OVER_CAPACITY
 
 T = TypeVar("T")
@@ -79,12 +79,19 @@ class World:
     trouble: Callable[[], float] = lambda: 0.5
     """Below 0.05: the message is lost; above 0.95 where it may be: its answer is."""
     max_calls: int = 10_000
+    queues: bool = False
+    """Whoever is too many waits in the queue, and is not told to come again."""
+    queued: dict[str, CallRequest] = field(default_factory=dict)
     dials: list[Dial] = field(default_factory=list)
     answers: dict[str, Admitted] = field(default_factory=dict)
     running: dict[str, Dial] = field(default_factory=dict)
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     down: set[str] = field(default_factory=set)
     """Who does not answer: `pool`, `history`, `livekit`."""
+    refusals: list[Refused] = field(default_factory=list)
+    """What the next to be asked for are told."""
+    mishaps: list[dict[str, Any]] = field(default_factory=list)
+    """How the next calls end instead of being dialled: what is special in their records."""
 
     def utc(self) -> float:
         """Seconds since the epoch."""
@@ -123,8 +130,21 @@ class World:
             raise ControlPlaneDown
         return luck > 0.95
 
+    def start(self, request: CallRequest) -> None:
+        """It is admitted."""
+        self.answers[request.request_id] = Admitted(call_id=request.call_id, lease_id="l", warm=True)
+        self.dial(request)
+
+    def not_dialled(self, call_id: str, record: dict[str, Any]) -> None:
+        """How a call ended without a phone."""
+        nothing = {"answered_s": None, "talk_s": 0.0, "cost": {"usd_micros": 0}, "timings_ms": {}}
+        self.records[call_id] = nothing | record
+
     def dial(self, request: CallRequest) -> None:
-        """The phone rings."""
+        """The phone rings, unless something is in the way."""
+        if self.mishaps:
+            self.not_dialled(request.call_id, self.mishaps.pop(0))
+            return
         outcome, seconds = WAYS.get(request.to[-4:], ANSWERS)
         cost = (request.max_cost_usd_micros or 0) if outcome == ANSWERS[0] else 0
         dial = Dial(request.to, request.request_id, request.call_id, self.utc(), self.utc() + seconds, outcome, cost)
@@ -136,12 +156,15 @@ class World:
     def _end(self, dial: Dial) -> None:
         if self.running.pop(dial.call_id, None) is None:
             return  # its memory was lost
+        if self.queued:
+            self.start(self.queued.pop(next(iter(self.queued))))
         result, _, reason = dial.outcome.partition("/")
         record = {
             "outcome": {"result": result, "reason": reason},
             "answered_s": 2.0 if dial.cost_usd_micros else None,
             "talk_s": 40.0,
             "cost": {"usd_micros": dial.cost_usd_micros},
+            "timings_ms": {"joined": 80.0, "published": 90.0},
         }
         asyncio.get_running_loop().call_later(RECORD_DELAY_S, self.records.__setitem__, dial.call_id, record)
 
@@ -155,10 +178,20 @@ class _Pool:
         answer_is_lost = world.may_fail("pool")
         await asyncio.sleep(0.01)
         if request.request_id not in world.answers:
+            if world.refusals:
+                return world.refusals.pop(0)
+            if len(world.running) >= world.max_calls and world.queues:
+                world.queued[request.call_id] = request
+                return Queued(
+                    call_id=request.call_id,
+                    position=len(world.queued),
+                    estimated_wait_s=60.0,
+                    expires_in_s=300.0,
+                    outcome=OVER_CAPACITY,
+                )
             if len(world.running) >= world.max_calls:
                 return Wait(outcome=OVER_CAPACITY, retry_after_s=5.0)
-            world.answers[request.request_id] = Admitted(call_id=request.call_id, lease_id="l", warm=True)
-            world.dial(request)
+            world.start(request)
         if answer_is_lost:
             raise ControlPlaneDown
         return world.answers[request.request_id]
@@ -168,7 +201,17 @@ class _Pool:
         return [{"call_id": call_id} for call_id in self.world.running]
 
     async def queue(self, _tenant: str | None) -> list[dict[str, Any]]:
-        return []
+        return [{"call_id": call_id} for call_id in self.world.queued]
+
+    async def leave_queue(self, call_id: str) -> bool:
+        world = self.world
+        answer_is_lost = world.may_fail("pool")
+        was_queued = world.queued.pop(call_id, None) is not None
+        if was_queued:
+            world.not_dialled(call_id, {"outcome": {"result": "policy", "reason": "withdrawn"}})
+        if answer_is_lost:
+            raise ControlPlaneDown
+        return was_queued
 
 
 @dataclass
@@ -204,9 +247,13 @@ class LocalBook:
         """It is over."""
         await self._ask(lambda: self.store.close(name, driver, state, why))
 
-    async def add(self, campaign: str, found: Sequence[tuple[Contact, float]]) -> None:
+    async def add(self, campaign: str, driver: str, found: Sequence[tuple[Contact, float]]) -> None:
         """Take in contacts."""
-        await self._ask(lambda: self.store.add(campaign, found))
+        await self._ask(lambda: self.store.add(campaign, driver, found))
+
+    async def left_out(self, campaign: str, driver: str, limit: int) -> list[Entry]:
+        """Who waits, and was not in the file."""
+        return await self._ask(lambda: self.store.left_out(campaign, driver, limit))
 
     async def waiting(self, campaign: str, limit: int) -> list[Entry]:
         """Who waits."""
@@ -223,6 +270,10 @@ class LocalBook:
     async def move(self, moves: Sequence[Move]) -> None:
         """Take steps."""
         await self._ask(lambda: self.store.move(moves))
+
+    async def state(self, campaign: str) -> tuple[str, str] | None:
+        """Its state and what stopped it."""
+        return await self._ask(lambda: self.store.state(campaign))
 
     async def tally(self, campaign: str) -> Tally:
         """How far it is."""

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.budget.policy import Policy
+from cluster.dispatch.requests import CallBody
 from cluster.telephony.masking import mask
 from cluster.telephony.numbers import NumberError, parse_e164
 
@@ -16,6 +18,42 @@ from cluster.telephony.numbers import NumberError, parse_e164
 def test_e164_is_taken_as_it_is(number: str) -> None:
     """A number that its country could have is returned unchanged."""
     assert parse_e164(number) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("+4402079460958", "+442079460958"),
+        ("+49015112345678", "+4915112345678"),
+        ("+490015112345678", "+4915112345678"),
+        ("+330612345678", "+33612345678"),
+        ("+114155550101", "+14155550101"),
+        ("+370860012345", "+37060012345"),
+        ("+390612345678", "+390612345678"),
+        ("+78005551234", "+78005551234"),
+    ],
+)
+def test_a_phone_has_one_spelling(text: str, number: str) -> None:
+    """A national prefix is no part of it, an Italian 0 and a Russian 8 that belong to it are."""
+    assert parse_e164(text) == number
+
+
+def test_a_phone_has_one_spelling_in_policies_and_requests() -> None:
+    """A block holds however either is written, and the same wish has the same fingerprint."""
+    long, short = "+4402079460958", "+442079460958"
+    bodies = [CallBody.model_validate({"to": number, "profile": "p"}) for number in (long, short)]
+    assert bodies[0].sha256() == bodies[1].sha256()
+    for blocked in (long, short):
+        assert all(Policy(blocked_numbers=(blocked,)).blocks(body.to) for body in bodies)
+    assert all(Policy(blocked_prefixes=("+4420",)).blocks(body.to) for body in bodies)
+
+
+@given(st.from_regex(r"\+[1-9][0-9]{6,14}", fullmatch=True))
+def test_a_spelling_is_the_same_when_it_is_read_again(text: str) -> None:
+    """Whatever is stored can be compared with whatever is read."""
+    with suppress(NumberError):
+        number = parse_e164(text)
+        assert parse_e164(number) == number
 
 
 @pytest.mark.parametrize(
