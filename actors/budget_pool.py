@@ -10,8 +10,7 @@ import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
-from actors import names
-from actors.answering import control_actor
+from actors.answering import ControlActor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,30 +21,15 @@ if TYPE_CHECKING:
     from cluster.settings import Settings
 
 
-@control_actor
-class BudgetPool:
+class BudgetPool(ControlActor["tuple[Desk, KeyRing]"]):
     """The one that admits calls, holds their money and lends them actors; see `Desk` for what each method does."""
 
     def __init__(self, settings: Settings) -> None:
-        """Everything is opened with the first message, since that takes longer than an actor should to be made.
-
-        It comes from the actor itself: a process that follows one that died may have calls that died with it, and then
-        nobody speaks to it.
-        """
         from cluster.logs import configure_logging
 
         configure_logging(settings)
-        self._settings = settings
-        self._opening = asyncio.Lock()
-        self._opened: tuple[Desk, KeyRing] | None = None
+        super().__init__(settings)
         self._close = AsyncExitStack()
-        names.speak_to_itself("capacity")
-
-    async def fingerprint(self) -> str:
-        """Of the settings that it was made with."""
-        from cluster.fingerprint import fingerprint
-
-        return fingerprint(self._settings)
 
     async def admit(self, request: CallRequest) -> Admission:
         """Decide on a request; the same one again gets the same admission."""
@@ -99,7 +83,7 @@ class BudgetPool:
 
     async def drain(self, on: bool) -> None:  # noqa: FBT001 - an actor's method
         """Take no new calls from now on, or take them again."""
-        (await self._desk()).drain(on=on)
+        (await self._desk()).limits.draining = on
 
     async def drain_node(self, node: str) -> bool:
         """Have a node end with its last call; False where there is no such node, or Ray does not answer."""
@@ -107,21 +91,19 @@ class BudgetPool:
 
     async def authenticate(self, key_sha256_hex: str) -> Principal | None:
         """Whose API key this is."""
-        _, keys = await self._open()
+        _, keys = await self._ready()
         return await asyncio.to_thread(keys.authenticate, key_sha256_hex, time.monotonic())
 
     async def _desk(self) -> Desk:
-        return (await self._open())[0]
+        return (await self._ready())[0]
 
     async def _open(self) -> tuple[Desk, KeyRing]:
-        async with self._opening:
-            if self._opened is None:
-                from actors.assembly import open_desk
-                from actors.exporter import Exporter
+        from actors.assembly import open_desk
+        from actors.exporter import Exporter
 
-                async with AsyncExitStack() as scope:
-                    self._opened = await open_desk(self._settings, scope)
-                    exporting = asyncio.create_task(Exporter("budget-pool", self.statistics).run_for_ever())
-                    scope.callback(exporting.cancel)
-                    self._close = scope.pop_all()
-            return self._opened
+        async with AsyncExitStack() as scope:
+            opened = await open_desk(self._settings, scope)
+            exporting = asyncio.create_task(Exporter("budget-pool", self.statistics).run_for_ever())
+            scope.callback(exporting.cancel)
+            self._close = scope.pop_all()
+        return opened

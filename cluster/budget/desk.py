@@ -232,10 +232,6 @@ class Desk:
             self.limits.adopt(policy)
             self._doorway.serve()
 
-    def drain(self, *, on: bool) -> None:
-        """Take no new calls from now on, or take them again. Live calls go on."""
-        self.limits.draining = on
-
     async def drain_node(self, node: str) -> bool:
         """Have a node end with its last call; False where there is no such node, or the cluster does not answer."""
         return await self._nodes.drain(node)

@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from cluster.campaign.contacts import Contact
@@ -206,7 +206,8 @@ class Driver:
 
     async def _place(self, entry: Entry) -> Ending | None:
         """Ask for the contact's call; returns what ends the campaign's dialling, if anything does."""
-        request = self._request(entry)
+        stretch = next_open(self._campaign.hours, entry.zones, self._utc())
+        request = replace(self._request(entry), dial_before=stretch.closes_at if stretch else None)
         ids = {"attempt": request.request_id, "call_id": request.call_id}
         begin = self._step(entry, Step.BEGIN, due_at=entry.due_at, **ids)
         begun = await self._insist(lambda: self._others.book.begin(self._driver, begin))

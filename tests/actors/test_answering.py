@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors import answering
-from actors.answering import control_actor
+from actors.answering import ControlActor
 from actors.budget_pool import BudgetPool
 from actors.call import RayUpstream
 from actors.campaign_book import CampaignBook
@@ -24,12 +24,10 @@ from tests.test_settings import REQUIRED
 WORDS = "what a caller said"
 
 
-@control_actor
-class Clerk:
+class Clerk(ControlActor[None]):
     """Answers, or fails as it is told to."""
 
-    def __init__(self) -> None:
-        self.failure: Exception | None = None
+    failure: Exception | None = None
 
     async def ask(self, question: str, *, loudly: bool = False) -> str:
         """The question."""
@@ -42,9 +40,14 @@ class Clerk:
         return "clerk"
 
 
-async def test_what_it_answers_is_what_is_heard() -> None:
+@pytest.fixture
+def clerk() -> Clerk:
+    """One that answers."""
+    return Clerk(load_settings(REQUIRED))
+
+
+async def test_what_it_answers_is_what_is_heard(clerk: Clerk) -> None:
     """As if nothing were between."""
-    clerk = Clerk()
     assert (await clerk.ask("so"), await clerk.ask("so", loudly=True), clerk.name()) == ("so", "SO", "clerk")
     assert Clerk.ask.__doc__ == "The question."
 
@@ -57,10 +60,9 @@ async def test_what_it_answers_is_what_is_heard() -> None:
     ],
 )
 async def test_whatever_fails_is_no_answer_yet(
-    failure: Exception, told: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    clerk: Clerk, failure: Exception, told: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And is logged, though not with each heartbeat, nor with what a library has put into its text."""
-    clerk = Clerk()
     clerk.failure = failure
     for _ in range(3):
         with pytest.raises(ControlPlaneDown, match=type(failure).__name__):
@@ -74,9 +76,10 @@ async def test_whatever_fails_is_no_answer_yet(
     assert len(caplog.records) == 2
 
 
-async def test_an_actor_that_has_heard_it_of_another_one_says_the_same(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_actor_that_has_heard_it_of_another_one_says_the_same(
+    clerk: Clerk, caplog: pytest.LogCaptureFixture
+) -> None:
     """Which has logged it."""
-    clerk = Clerk()
     clerk.failure = ControlPlaneDown("elsewhere")
     with pytest.raises(ControlPlaneDown, match="elsewhere"):
         await clerk.ask("so")

@@ -18,7 +18,7 @@ from actors.records import Records
 from cluster.budget.tables import journals
 from cluster.settings import Settings, load_settings
 from cluster.storage import open_engine
-from tests.e2e.conftest import budget_pool_process, until
+from tests.e2e.conftest import budget_pool_process, is_down, until
 from tests.test_settings import REQUIRED
 
 
@@ -53,6 +53,15 @@ def test_budget_pool_takes_its_calls_over_by_itself_also_after_its_death(setting
     (first,) = until(lambda: writers(engine))
     os.kill(budget_pool_process(), signal.SIGKILL)
     until(lambda: writers(engine) != [first])
+
+
+def test_budget_pool_goes_on_by_itself_when_its_database_is_back(settings: Settings, tmp_path: Path) -> None:
+    """It came up without, and whoever asked then may not ask again."""
+    (tmp_path / "own.db.lock").mkdir()
+    names._control(BudgetPool, names.BUDGET_POOL, settings)
+    until(lambda: is_down(names.budget_pool().capacity))
+    (tmp_path / "own.db.lock").rmdir()
+    until(lambda: (tmp_path / "own.db").exists() and writers(open_engine(settings.database_url)))
 
 
 def test_records_opens_its_database_by_itself(settings: Settings, tmp_path: Path) -> None:

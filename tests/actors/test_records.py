@@ -37,4 +37,4 @@ async def test_a_call_from_its_beginning_to_its_end(tmp_path: Path) -> None:
     assert listed["to"] == CALLER
     assert not await records.webhook_seen("EV_1")
     assert (await records.statistics())["unstored"] == 0
-    await (await records._history()).close()
+    await (await records._ready()).close()

@@ -66,12 +66,12 @@ async def test_the_same_key_of_another_tenant_is_another_request(house: House) -
 
 async def test_who_is_turned_away_may_ask_again(house: House) -> None:
     """Nothing was begun, so nothing is remembered but the count."""
-    house.desk.drain(on=True)
+    house.desk.limits.draining = True
     assert house.desk.capacity() == 0
     said = await house.desk.admit(call_request(1))
     assert isinstance(said, Refused)
     assert said.outcome == o.DRAINING
-    house.desk.drain(on=False)
+    house.desk.limits.draining = False
     assert isinstance(await house.desk.admit(call_request(1)), Admitted)
     assert house.desk.statistics()["turned_away"] == {"draining": 1}
 

@@ -231,10 +231,10 @@ async def test_nobody_starts_while_the_service_drains(open_house: Open) -> None:
     """Those who wait are there afterwards."""
     async with open_house() as house:
         await house.desk.admit(call_request(1))
-        house.desk.drain(on=True)
+        house.desk.limits.draining = True
         await free_a_slot(house)
         assert [call["call_id"] for call in house.desk.queue()] == ["call-1"]
-        house.desk.drain(on=False)
+        house.desk.limits.draining = False
         house.desk.tick()
         await house.serving("call-1")
 

@@ -131,7 +131,7 @@ class Killable:
 
     async def leave_queue(self, call_id: str) -> bool:
         """As the real one."""
-        return await self._ask(_now(lambda: self.house.desk._doorway.waiting_room.leave(call_id)))
+        return await self._ask(self.house.desk.leave_queue(call_id))
 
     async def _ask(self, work: Coroutine[Any, Any, T]) -> T:
         if self.dead.is_set():

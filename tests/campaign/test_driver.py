@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -16,7 +17,7 @@ from cluster.campaign.driver import Ending
 from cluster.campaign.file import Campaign
 from cluster.campaign.states import State
 from cluster.campaign.store import CampaignStore
-from cluster.messages import Refused
+from cluster.messages import CallRequest, Refused
 from cluster.outcome import Outcome, Result
 from cluster.storage import open_engine, upgrade
 from tests.campaign import oracle
@@ -445,3 +446,13 @@ def test_an_attempt_that_livekit_alone_knows_is_parked(folder: Folder, world: Wo
 
 async def _somebody(_room: str) -> list[str]:
     return ["somebody"]
+
+
+def test_a_call_is_asked_for_until_its_contacts_hours_end(folder: Folder, world: World) -> None:
+    """Whoever dials it after a time in a queue may know neither the contact's zone nor the days that are closed."""
+    campaign, _ = write(folder, 1)
+    asked: list[CallRequest] = []
+    world.on_start = asked.append
+    in_virtual_time(world.run(campaign))
+    eight_in_the_evening = datetime(2026, 11, 30, 20, tzinfo=ZoneInfo(PLACES[0])).timestamp()
+    assert [request.dial_before for request in asked][:1] == [eight_in_the_evening]

@@ -90,6 +90,8 @@ class World:
     """Who does not answer: `pool`, `history`, `livekit`."""
     refusals: list[Refused] = field(default_factory=list)
     """What the next to be asked for are told."""
+    on_start: Callable[[CallRequest], None] = lambda _: None
+    """Called when a call is admitted."""
     mishaps: list[dict[str, Any]] = field(default_factory=list)
     """How the next calls end instead of being dialled: what is special in their records."""
 
@@ -132,6 +134,7 @@ class World:
 
     def start(self, request: CallRequest) -> None:
         """It is admitted."""
+        self.on_start(request)
         self.answers[request.request_id] = Admitted(call_id=request.call_id, lease_id="l", warm=True)
         self.dial(request)
 

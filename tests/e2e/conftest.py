@@ -24,6 +24,7 @@ import ray
 from ray._private.state import actors
 
 from actors import names
+from cluster.dispatch.ports import ControlPlaneDown
 from cluster.local.livekit_server import die_with_parent
 from cluster.local.stack import NUMBER
 from cluster.settings import Settings, load_settings
@@ -156,6 +157,17 @@ def process_of(control_actor: Any) -> int:
         return pid if pid and Path(f"/proc/{pid}").exists() else None
 
     return until(find)
+
+
+def is_down(method: Any) -> bool:
+    """Whether a control actor says that it can't answer, rather than nothing."""
+    try:
+        ray.get(method.remote())
+    except ControlPlaneDown:
+        return True
+    except names.UNREACHABLE:
+        pass
+    return False
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,7 @@ import ray
 from livekit import api
 
 from actors import names
-from cluster.dispatch.ports import ControlPlaneDown
-from tests.e2e.conftest import System, budget_pool_process, process_of, until
+from tests.e2e.conftest import System, budget_pool_process, is_down, process_of, until
 from tests.e2e.test_calls import said
 
 SHORT = [
@@ -121,17 +120,6 @@ def test_control_actors_that_cannot_open_their_database_end_no_call(system: Syst
     phone = system.phone(phone_call)
     check(phone, system.ended(call_id))
     system.until_warm()
-
-
-def is_down(method: Any) -> bool:
-    """Whether a control actor says that it can't answer, rather than nothing."""
-    try:
-        ray.get(method.remote())
-    except ControlPlaneDown:
-        return True
-    except names.UNREACHABLE:
-        pass
-    return False
 
 
 def check(phone: dict[str, Any], call: dict[str, Any]) -> None:
