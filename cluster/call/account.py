@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +55,7 @@ class Account:
         self._events: list[CallEvent] = []
         self._lines: list[LineStats] = []
         self._tool_calls = Counter(before.metered.tool_calls)
+        self._tools_ahead: Counter[str] = Counter()
         # A tool that is run again under its idempotency key is paid for once.
         self._tool_calls.subtract(run.name for run in before.tools if run.response is None)
         self.note("actor", began + before.age_s, slot=slot, node=node)
@@ -105,18 +108,27 @@ class Account:
         """A tool was started."""
         self._tool_calls[name] += 1
 
+    @contextmanager
+    def about_to_run(self, name: str) -> Iterator[None]:
+        """Meanwhile a heartbeat asks for the tool's price, and a checkpoint has it."""
+        self._tools_ahead[name] += 1
+        try:
+            yield
+        finally:
+            self._tools_ahead[name] -= 1
+
     def line(self, stats: LineStats) -> float:
         """A reading of the line; returns its score."""
         self._lines.append(stats)
         return score(stats)
 
     def metered(self, core: CallCore, now: float, *, cut_off: bool = False) -> Metered:
-        """What the call has to pay for so far; `cut_off`: should nothing more be reported."""
+        """What the call has to pay for so far; `cut_off`: should nothing more be reported, though it is under way."""
         return Metered(
             usage_by_model=self._by_model(cut_off=cut_off),
             line_s=_talk_s(core, now),
             room_s=round(now - self._began, 3),
-            tool_calls=dict(self._tool_calls),
+            tool_calls=dict(self._tool_calls + self._tools_ahead if cut_off else self._tool_calls),
         )
 
     def _by_model(self, *, cut_off: bool = False) -> dict[str, Usage]:

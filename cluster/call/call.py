@@ -35,6 +35,7 @@ from cluster.call.room import RoomUnreachable
 from cluster.call.rules import Rules
 from cluster.call.sentence import FILLER, recorded, unavailable_sentence
 from cluster.call.states import Leg
+from cluster.call.tool_purse import ToolPurse
 from cluster.call.tool_runner import RoomTelephone, ToolRunner
 from cluster.messages import Assignment, CallRecord, Direction, Renewal, Verdict
 from cluster.outcome import Outcome
@@ -70,7 +71,7 @@ class PhoneCall:
         opener: Opener,
     ) -> None:
         """`opener` gives the parked Live session or opens one; `models` has those of the profile's targets."""
-        self._request = assignment.request
+        request = self._request = assignment.request
         self._assignment = assignment
         self._profile = profile
         self._kit = equipment
@@ -109,11 +110,10 @@ class PhoneCall:
             on_message=self._on_live,
             triggers=[models[target.model].trigger for target in profile.targets()],
         )
-        phone = RoomTelephone(
-            link=self._link, http=equipment.http, settings=equipment.settings, room=self._request.room
-        )
-        self._tools = ToolRunner(rules.toolboxes[0], phone, self._tasks, self.feed, call_id=self._request.call_id)
+        phone = RoomTelephone(link=self._link, http=equipment.http, settings=equipment.settings, room=request.room)
         self._heartbeat = Heartbeat(assignment, self._upstream, self._renewal, self._on_verdict, self._on_expired)
+        pays = ToolPurse(self._account, self._heartbeat).pays
+        self._tools = ToolRunner(rules.toolboxes[0], phone, self._tasks, self.feed, pays=pays, call_id=request.call_id)
         self._over = asyncio.Event()
         self._timer_changed = asyncio.Event()
         self._joined = asyncio.Event()
@@ -309,10 +309,7 @@ class PhoneCall:
         match effect:
             case ev.Note(kind, fields):
                 self._note(kind, **fields)
-            case ev.RunTool():
-                self._account.tool_ran(effect.name)
-                self._tools.carry_out(effect)
-            case ev.CancelTool():
+            case ev.RunTool() | ev.CancelTool():
                 self._tools.carry_out(effect)
             case ev.OpenLine():
                 self._tasks.create_task(self._open_line())

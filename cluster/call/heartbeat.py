@@ -90,6 +90,10 @@ class Heartbeat:
             await asyncio.sleep(AGAIN_S)
         return self._verdict is not Verdict.VOID
 
+    async def allows(self) -> bool:
+        """Beat once; whether somebody answers that the call may go on, and what it asks for is held."""
+        return await self.beat() and self._verdict in {Verdict.CONTINUE, Verdict.CONCISE}
+
     async def is_ours(self) -> bool:
         """Whether the call is still ours; where nobody answers, it is as it was."""
         if time.monotonic() - self._answered_at > FRESH_S:

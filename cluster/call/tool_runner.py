@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import quote
@@ -34,6 +34,8 @@ TONE_GAP_S: Final = 0.3
 """From one key to the next, as LiveKit's own agents press them: slower menus miss nothing."""
 PAUSES_S: Final = {"w": 0.5, "W": 1.0}
 FAILED: Final = {"error": "the tool failed; tell the caller that it does not work now"}
+
+TOO_DEAR: Final = {"error": "there is no budget left for this tool; tell the caller that it does not work now"}
 
 
 class Telephone(Protocol):
@@ -83,10 +85,13 @@ class ToolRunner:
         tasks: asyncio.TaskGroup,
         feed: Callable[[ev.Event], None],
         *,
+        pays: Callable[[str], Awaitable[bool]],
         call_id: str,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
+        """`pays` says of a tool, by its name, whether there is money for it."""
         self._box = toolbox
+        self._pays = pays
         self._telephone = telephone
         self._tasks = tasks
         self._feed = feed
@@ -114,6 +119,8 @@ class ToolRunner:
         self._feed(finished)
 
     async def _finished(self, wish: ev.RunTool) -> ev.ToolFinished:
+        if not await self._pays(wish.name):
+            return ev.ToolFinished(wish.id, TOO_DEAR)
         if wish.name == TRANSFER_CALL:
             return await self._transfer(wish)
         if wish.name == SEND_DTMF:

@@ -200,14 +200,24 @@ class Paper:
 
 
 async def run(
-    effect: ev.RunTool, telephone: Paper, tool: HttpTool | None = None, *, cancel_after_s: float | None = None
+    effect: ev.RunTool,
+    telephone: Paper,
+    tool: HttpTool | None = None,
+    *,
+    cancel_after_s: float | None = None,
+    there_is_money: bool = True,
 ) -> list[ev.Event]:
     """What comes back of a tool in a call of its own."""
     fed: list[ev.Event] = []
+
+    async def pays(name: str) -> bool:
+        assert name == effect.name
+        return there_is_money
+
     tools: tuple[str | HttpTool, ...] = ("end_call", "transfer_call", "send_dtmf", *([tool] if tool else []))
     box = toolbox(tools, {"sales": "tel:+15551230002"}, load_models()["gemini-3.8-live"])
     async with asyncio.TaskGroup() as tasks:
-        runner = r.ToolRunner(box, telephone, tasks, fed.append, call_id="call 1/x", environment={})
+        runner = r.ToolRunner(box, telephone, tasks, fed.append, pays=pays, call_id="call 1/x", environment={})
         runner.carry_out(effect)
         if cancel_after_s is not None:
             await asyncio.sleep(cancel_after_s)
@@ -223,6 +233,14 @@ async def test_a_transfer_goes_where_its_label_leads() -> None:
     (event,) = await run(ev.RunTool("1", "transfer_call", {"to": "sales"}), telephone)
     assert event == ev.ToolFinished("1", {"result": "transferred"}, o.TRANSFERRED)
     assert telephone.done == ["tel:+15551230002"]
+
+
+async def test_a_tool_that_there_is_no_money_for_is_not_run() -> None:
+    """The model hears why, and the call goes on."""
+    telephone = Paper()
+    (event,) = await run(ev.RunTool("1", "send_dtmf", {"digits": "1"}), telephone, there_is_money=False)
+    assert event == ev.ToolFinished("1", r.TOO_DEAR)
+    assert telephone.done == []
 
 
 async def test_a_transfer_that_fails_is_told() -> None:
