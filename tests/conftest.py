@@ -18,6 +18,7 @@ TESTS: Final = Path(__file__).parent
 WHOLE_SYSTEMS: Final = frozenset({"chaos", "e2e", "kills"})
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """`make test` has two processes: a file's tests share one, and so do all that start a whole system.
 
