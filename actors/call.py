@@ -6,9 +6,7 @@ Rule of this file: it imports nothing large. `BudgetPool`, which holds these act
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from actors import control_plane, names
 from cluster.call.watchdog import watch_for_ever
@@ -18,10 +16,6 @@ from cluster.outcome import Outcome
 if TYPE_CHECKING:
     from cluster.messages import ActorStatus, Assignment, CallEvent, CallRecord, Prepared, Renewal, Verdict
     from cluster.settings import Settings
-
-log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 class RayUpstream:
@@ -34,27 +28,19 @@ class RayUpstream:
 
     async def renew(self, renewal: Renewal) -> Verdict | None:
         """Renew the lease; None where nobody answered in time."""
-        verdict: Verdict | None = await _unless_down(self._budget_pool.renew(renewal))
+        try:
+            verdict: Verdict = await self._budget_pool.renew(renewal)
+        except ControlPlaneDown:
+            return None
         return verdict
 
     async def report(self, events: list[CallEvent]) -> bool:
         """Hand over events; False where nobody took them."""
-        return await _unless_down(self._taken(events)) is not None
-
-    async def _taken(self, events: list[CallEvent]) -> bool:
-        await self._records.append(events)
+        try:
+            await self._records.append(events)
+        except ControlPlaneDown:
+            return False
         return True
-
-
-async def _unless_down(answer: Awaitable[T]) -> T | None:
-    """The answer; None where there is none, whatever the reason: a call must not end by it."""
-    try:
-        return await answer
-    except ControlPlaneDown:
-        return None
-    except Exception as error:  # noqa: BLE001 - whatever it is, somebody is on the line
-        log.error("a control actor was not asked: %s", type(error).__name__)  # noqa: TRY400 - see `TaskSet`
-        return None
 
 
 class CallActor:

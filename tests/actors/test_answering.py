@@ -10,15 +10,11 @@ import pytest
 from actors import answering
 from actors.answering import ControlActor
 from actors.budget_pool import BudgetPool
-from actors.call import RayUpstream
 from actors.campaign_book import CampaignBook
 from actors.records import Records
 from cluster.dispatch.ports import ControlPlaneDown
 from cluster.errors import PolicyError
-from cluster.messages import CallEvent
 from cluster.settings import Settings, load_settings
-from tests.actors.test_control_plane import Handle
-from tests.call.test_heartbeat import RENEWAL
 from tests.test_settings import REQUIRED
 
 WORDS = "what a caller said"
@@ -99,14 +95,3 @@ async def test_the_control_actors_do_so_without_their_database(settings: Setting
     for asked in (pool.capacity, lambda: records.append([]), lambda: book.tally("spring")):
         with pytest.raises(ControlPlaneDown, match="StorageError"):
             await asked()
-
-
-@pytest.mark.parametrize("failure", [ControlPlaneDown(), RuntimeError("a bug"), TypeError("can't be pickled")])
-async def test_a_call_goes_on_without_an_answer(failure: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the reason: somebody is on the line."""
-    handle = Handle(renew=failure, append=failure)
-    monkeypatch.setattr("actors.names.budget_pool", lambda: handle)
-    monkeypatch.setattr("actors.names.records", lambda: handle)
-    upstream = RayUpstream()
-    assert await upstream.renew(RENEWAL) is None
-    assert await upstream.report([CallEvent(call_id="call_1", kind="line", at_s=0.0, fields={})]) is False
