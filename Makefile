@@ -17,7 +17,7 @@ demo: venv  ## an inbound and an outbound call on this machine, side by side
 # In two processes, since most tests wait for something; tests/conftest.py says which run beside each other.
 test: venv  ## every test, with a real livekit-server
 	@$(LIVEKIT_SERVER)
-	@$(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 lint: venv
 	@$(BIN)/ruff check .

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = [
     "tests.fixtures.campaign",
@@ -14,21 +14,23 @@ pytest_plugins = [
     "tests.fixtures.web_service",
 ]
 
-TESTS: Final = Path(__file__).parent
-WHOLE_SYSTEMS: Final = frozenset({"chaos", "e2e", "kills"})
+WHOLE_SYSTEMS: Final = ("tests/chaos/", "tests/e2e/", "tests/kills/")
+"""Two of them at once are more than two cores can do in time."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
+class Lanes(LoadScopeScheduling):
+    """How `make test` shares the tests out to its processes."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        """A file's tests stay together, for the parts they share, and so do all that start a whole system."""
+        return "whole systems" if nodeid.startswith(WHOLE_SYSTEMS) else nodeid.split("::", 1)[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
+    """Of pytest-xdist."""
+    return Lanes(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`make test` has two processes: a file's tests share one, and so do all that start a whole system.
-
-    Those come first, since they take the longest; two systems at once would be more than two cores can do in time.
-    """
-
-    def group(item: pytest.Item) -> str:
-        within = item.path.relative_to(TESTS)
-        return "whole systems" if within.parts[0] in WHOLE_SYSTEMS else str(within)
-
-    items.sort(key=lambda item: group(item) != "whole systems")
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
+    """What takes the longest comes first."""
+    items.sort(key=lambda item: not item.nodeid.startswith(WHOLE_SYSTEMS))
