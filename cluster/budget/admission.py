@@ -49,8 +49,8 @@ class Wish:
 
     @property
     def worth_usd_micros(self) -> int:
-        """What has to be left of every budget for it."""
-        return min(max(self.estimate_usd_micros, self.ahead.slice), self.max_cost_usd_micros)
+        """What has to be left of every budget for it; less, and it would be told to end before it is worth it."""
+        return min(max(self.estimate_usd_micros + self.ahead.soon, self.ahead.slice), self.max_cost_usd_micros)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +116,11 @@ def _outside_hours(_wish: Wish, load: Load) -> Refused | None:
 
 
 def _too_cheap(wish: Wish, _load: Load) -> Refused | None:
-    if wish.max_cost_usd_micros >= wish.ahead.goodbye:
+    if wish.max_cost_usd_micros >= wish.ahead.soon:
         return None
     detail = (
         f"The call's cost limit of {_usd(wish.max_cost_usd_micros)} is too low to say anything: "
-        f"two turns cost {_usd(wish.ahead.goodbye)}; raise max_cost_usd."
+        f"to begin and to say goodbye costs {_usd(wish.ahead.soon)}; raise max_cost_usd."
     )
     return Refused(outcome=o.MAX_COST, detail=detail)
 

@@ -57,9 +57,9 @@ def calls(number: int) -> tuple[Ceiling, ...]:
         ),
         pytest.param(WISH, replace(LOAD, ceilings=calls(7)), 700_000, id="the last slot"),
         pytest.param(
-            WISH, replace(LOAD, budgets=budgets(spent=4_000_000, held=300_000)), 700_000, id="the last dollar"
+            WISH, replace(LOAD, budgets=budgets(spent=3_600_000, held=300_000)), 700_000, id="the last dollar"
         ),
-        pytest.param(CHEAP, replace(LOAD, budgets=budgets(spent=4_400_000)), 3, id="enough for what is worth it"),
+        pytest.param(CHEAP, replace(LOAD, budgets=budgets(spent=4_399_998)), 3, id="enough for what is worth it"),
     ],
 )
 def test_an_admission_reserves_the_first_slice(wish: Wish, load: Load, reserve: int) -> None:
@@ -73,27 +73,27 @@ def test_an_admission_reserves_the_first_slice(wish: Wish, load: Load, reserve: 
         pytest.param(WISH, replace(LOAD, draining=True), Refused, o.DRAINING, 30.0, id="draining"),
         pytest.param(WISH, replace(LOAD, ceilings=calls(8)), Wait, o.OVER_CAPACITY, 5.0, id="every slot taken"),
         pytest.param(
-            replace(WISH, max_cost_usd_micros=9_999), LOAD, Refused, o.MAX_COST, None, id="a limit too low to speak"
+            replace(WISH, max_cost_usd_micros=499_999), LOAD, Refused, o.MAX_COST, None, id="a limit too low to speak"
         ),
         pytest.param(
-            WISH, replace(LOAD, budgets=budgets(699_999)), Refused, o.OVER_BUDGET, None, id="never affordable"
+            WISH, replace(LOAD, budgets=budgets(1_099_999)), Refused, o.OVER_BUDGET, None, id="never affordable"
         ),
         pytest.param(
-            WISH, replace(LOAD, budgets=budgets(spent=4_300_001)), Refused, o.OVER_BUDGET, 3_600.0, id="a spent day"
+            WISH, replace(LOAD, budgets=budgets(spent=3_900_001)), Refused, o.OVER_BUDGET, 3_600.0, id="a spent day"
         ),
         pytest.param(
             WISH,
-            replace(LOAD, budgets=budgets(spent=4_300_001, ends_at=math.inf)),
+            replace(LOAD, budgets=budgets(spent=3_900_001, ends_at=math.inf)),
             Refused,
             o.OVER_BUDGET,
             None,
             id="spent for ever",
         ),
         pytest.param(
-            CHEAP, replace(LOAD, budgets=budgets(spent=4_400_001)), Refused, o.OVER_BUDGET, 3_600.0, id="not worth it"
+            CHEAP, replace(LOAD, budgets=budgets(spent=4_399_999)), Refused, o.OVER_BUDGET, 3_600.0, id="not worth it"
         ),
         pytest.param(
-            WISH, replace(LOAD, budgets=budgets(held=4_300_001)), Wait, o.OVER_BUDGET, 30.0, id="others hold the money"
+            WISH, replace(LOAD, budgets=budgets(held=3_900_001)), Wait, o.OVER_BUDGET, 30.0, id="others hold the money"
         ),
         pytest.param(
             replace(WISH, max_cost_usd_micros=1),
@@ -120,12 +120,12 @@ def test_whoever_is_turned_away_learns_why_and_when_to_come_back(
 @pytest.mark.parametrize(
     ("standings", "unimportant"),
     [
-        (budgets(10_000_000, spent=8_999_999), Admit(reserve_usd_micros=700_000)),
+        (budgets(20_000_000, spent=17_999_999), Admit(reserve_usd_micros=700_000)),
         (
-            budgets(10_000_000, spent=9_000_000),
+            budgets(20_000_000, spent=18_000_000),
             Refused(outcome=o.PRIORITY_ONLY, detail=o.WHY_NOT[o.PRIORITY_ONLY], retry_after_s=3_600.0),
         ),
-        (budgets(10_000_000, spent=8_000_000, held=1_000_000), Wait(outcome=o.PRIORITY_ONLY, retry_after_s=30.0)),
+        (budgets(20_000_000, spent=16_000_000, held=2_000_000), Wait(outcome=o.PRIORITY_ONLY, retry_after_s=30.0)),
     ],
 )
 def test_what_is_left_of_a_budget_is_for_important_calls(

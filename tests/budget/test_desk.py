@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import replace
+from datetime import date
 
 import pytest
 from sqlalchemy import Engine, text
 
 from cluster import outcome as o
+from cluster.budget.calls import terms_of
 from cluster.budget.doorway import DATABASE_UNAVAILABLE, KEY_REUSED, UNKNOWN_PROFILE
 from cluster.errors import PriceError
 from cluster.messages import Admitted, Direction, LiveFault, Queued, Refused, Verdict, Wait
@@ -97,7 +99,7 @@ async def test_calls_beyond_the_ceiling_wait(house: House) -> None:
 
 async def test_a_tenant_can_not_reserve_more_than_its_day(engine: Engine, profiles: dict[str, Profile]) -> None:
     """Calls that run hold the money; when one ends cheaply, there is room for the next."""
-    house = House(engine, profiles, desk_rules(daily_budget_usd_micros=30_000))
+    house = House(engine, profiles, desk_rules(daily_budget_usd_micros=45_000))
     await house.open()
     assert isinstance(await house.desk.admit(call_request(1)), Admitted)
     second = await house.desk.admit(call_request(2))
@@ -114,6 +116,26 @@ async def test_a_tenant_can_not_reserve_more_than_its_day(engine: Engine, profil
     assert spent.retry_after_s == 43_200 - 0.0
     await house.pass_time(spent.retry_after_s)
     assert isinstance(await house.desk.admit(call_request(4)), Admitted)
+    await house.desk.close()
+
+
+@pytest.mark.parametrize("short_usd_micros", [0, 1])
+async def test_who_is_admitted_may_talk_for_a_minute(
+    engine: Engine, profiles: dict[str, Profile], short_usd_micros: int
+) -> None:
+    """With the last money of a budget too: nobody is dialled only to be told goodbye."""
+    rules = desk_rules()
+    terms = terms_of(call_request(1), profiles["receptionist"], rules.prices, date(2026, 11, 24))
+    wish = terms.wish(rules.lease_ttl_s)
+    house = House(engine, profiles, desk_rules(daily_budget_usd_micros=wish.worth_usd_micros - short_usd_micros))
+    await house.open()
+    said = await house.desk.admit(call_request(1, priority=9))
+    if short_usd_micros:
+        assert isinstance(said, Refused)
+    else:
+        actor = await house.serving()
+        assert await house.renew(actor, 0, talk_s=0.0) is not Verdict.WIND_DOWN
+        assert await house.renew(actor, wish.estimate_usd_micros, talk_s=0.0) is not Verdict.WIND_DOWN
     await house.desk.close()
 
 

@@ -28,7 +28,7 @@ def open_house(engine: Engine, profiles: dict[str, Profile]) -> Open:
 
     @asynccontextmanager
     async def opened(slots: int = 1, taken: int | None = None, **policy: Any) -> AsyncIterator[House]:
-        rules = desk_rules(max_calls=slots, lease_ttl_s=1_000.0)
+        rules = desk_rules(max_calls=slots, lease_ttl_s=400.0)
         house = House(engine, profiles, rules, policy=Policy.model_validate(policy))
         await house.open()
         for number in range(101, 101 + (slots if taken is None else taken)):
