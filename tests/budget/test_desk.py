@@ -355,7 +355,8 @@ async def test_without_parked_actors_one_outbound_call_is_the_probe(
     engine: Engine, profiles: dict[str, Profile]
 ) -> None:
     """Somebody has to try again; the others wait for what becomes of it. No call of that profile came before."""
-    house = House(engine, profiles, rules=desk_rules(pool=replace(desk_rules().pool, baseline={})))
+    rules = desk_rules(pool=replace(desk_rules().pool, baseline={}), lease_ttl_s=60.0)
+    house = House(engine, profiles, rules=rules)
     await house.open(parked=0)
     await house.desk.admit(call_request(1, profile="reminder"))
     actor = await house.serving()
