@@ -55,11 +55,12 @@ class ControlActor(Generic[T]):
 
     async def wake(self) -> None:
         """Open everything, and try again until that is done: this message nobody repeats."""
+        told: dict[str, float] = {}
         while True:
             try:
                 await self._ready()
             except Exception as error:  # noqa: BLE001 - a database may be back in a moment, whatever it says now
-                _tell(f"{type(self).__name__}.wake", error, {})
+                _tell(f"{type(self).__name__}.wake", error, told)
                 await asyncio.sleep(WAKE_AGAIN_S)
             else:
                 return

@@ -140,9 +140,9 @@ class Serving:
             return False
         call.hangup_asked = True
         if lease.state is LeaseState.GRANTED:
-            # The next process of the pool has to know of it, too.
-            unwanted = rows.changed(self._book.wind_down(lease.lease_id))
-            await self._journal.try_write(unwanted, wait_s=DURABLE_WITHIN_S)
+            if call.nobody_was_called(lease):  # and nobody may be, by the next process of the pool either
+                unwanted = rows.changed(self._book.wind_down(lease.lease_id))
+                await self._journal.try_write(unwanted, wait_s=DURABLE_WITHIN_S)
             return True
         return await self._tell_to_hang_up(lease)
 

@@ -254,18 +254,21 @@ async def test_a_call_can_be_hung_up(house: House) -> None:
     assert not await house.desk.hangup("call-1")
 
 
-async def test_a_call_that_has_not_begun_is_hung_up_when_it_has(house: House) -> None:
-    """The wish is not lost while the actor starts."""
+@pytest.mark.parametrize("direction", Direction)
+async def test_a_call_that_has_not_begun_is_hung_up_when_it_has(house: House, direction: Direction) -> None:
+    """The wish is not lost while the actor starts; who rings is hung up on, and not told goodbye for want of money."""
     for actor in house.actors.alive.values():
         actor.answers.clear()
     assert not await house.desk.hangup("call-1")
-    await house.desk.admit(call_request(1))
+    await house.desk.admit(call_request(1, direction=direction))
     assert house.desk.live_calls()[0]["state"] == "starting"
     assert await house.desk.hangup("call-1")
     for actor in house.actors.alive.values():
         actor.answers.set()
     actor = await house.serving()
     await until(lambda: actor.hangups == [str(o.HUNG_UP_BY_API)])
+    if direction is Direction.INBOUND:
+        assert await house.renew(actor) is Verdict.CONTINUE
 
 
 async def test_a_call_that_is_just_being_admitted_can_be_hung_up(house: House) -> None:
