@@ -40,7 +40,7 @@ from cluster.dispatch.schemas import (
 from cluster.dispatch.streams import event_stream
 from cluster.dispatch.webhook import Webhooks
 from cluster.keys import Principal
-from cluster.messages import Admitted, CallQuery, Queued, Refused, Wait
+from cluster.messages import CallQuery, Queued, Refused, Wait
 from cluster.metrics import of_tenant
 from cluster.records.views import ENDED, QUEUED, STARTING
 
@@ -138,7 +138,10 @@ async def create_call(
         raise problems.problem_of_admission(answer)
     log.info("a call was asked for", extra={"call_id": answer.call_id, "answer": type(answer).__name__})
     response.headers["Location"] = f"/v1/calls/{answer.call_id}"
-    return {"call_id": answer.call_id, "state": STARTING} if isinstance(answer, Admitted) else _queued_view(answer)
+    if isinstance(answer, Queued):
+        return _queued_view(answer)
+    # Without a lease it is a call that has left the queue for good, asked for once more.
+    return {"call_id": answer.call_id, "state": STARTING if answer.lease_id else ENDED}
 
 
 @calls.get("", response_model=CallList)

@@ -20,7 +20,7 @@ from cluster.dispatch.api import LARGEST_BODY_BYTES, Front, build_api
 from cluster.dispatch.inbound import Inbound
 from cluster.dispatch.ports import ControlPlaneDown
 from cluster.dispatch.webhook import Webhooks
-from cluster.messages import Direction, Queued, Refused, Wait
+from cluster.messages import Admitted, Direction, Queued, Refused, Wait
 from cluster.outcome import Outcome, Result
 from cluster.tasks import TaskSet
 from tests.dispatch.conftest import PROFILES
@@ -130,6 +130,13 @@ async def test_the_same_key_is_the_same_call(api: Api, pool: PoolDouble) -> None
     assert len(pool.live) == 1
     others = [await api.ask("POST", "/v1/calls", OTHER_KEY, **keyed), await api.ask("POST", "/v1/calls", json=BODY)]
     assert len({first.json()["call_id"], *(other.json()["call_id"] for other in others)}) == 3
+
+
+async def test_a_key_whose_call_has_left_the_queue_is_that_call(api: Api, pool: PoolDouble) -> None:
+    """It is over, and no other one begins."""
+    pool.answers = [Admitted(call_id="call_7", lease_id="", warm=False)]
+    response = await api.ask("POST", "/v1/calls", json=BODY, headers={"Idempotency-Key": "k-1"})
+    assert (response.status_code, response.json()) == (202, {"call_id": "call_7", "state": "ended"})
 
 
 async def test_admission_can_tell_another_body_from_the_same(api: Api, pool: PoolDouble) -> None:
