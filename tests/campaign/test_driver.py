@@ -318,18 +318,20 @@ def test_who_is_cancelled_never_goes_on(folder: Folder, world: World) -> None:
     assert not world.store.cancel("another")
 
 
+async def paused_after_a_while(world: World, campaign: Campaign) -> None:
+    """Some are called, and others are not yet."""
+    driver = world.driver(campaign)
+    running = asyncio.create_task(driver.run())
+    await asyncio.sleep(5)
+    driver.pause()
+    await running
+
+
 def test_a_number_that_is_suppressed_meanwhile_is_not_called(folder: Folder, world: World) -> None:
     """The list is read anew with each process."""
     campaign, rules = write(folder, 60)
 
-    async def a_little() -> None:
-        driver = world.driver(campaign)
-        running = asyncio.create_task(driver.run())
-        await asyncio.sleep(5)
-        driver.pause()
-        await running
-
-    in_virtual_time(a_little())
+    in_virtual_time(paused_after_a_while(world, campaign))
     called = {dial.number for dial in world.dials}
     left = [number for number in rules.zones if number not in called]
     folder.write("no.txt", "\n".join(left))
@@ -351,14 +353,7 @@ def test_resumed_it_goes_by_the_file_as_it_is_now(folder: Folder, world: World) 
     """Whoever is not in it any more is not called; the others in the hours of their new time zones."""
     campaign, rules = write(folder, 60)
 
-    async def a_little() -> None:
-        driver = world.driver(campaign)
-        running = asyncio.create_task(driver.run())
-        await asyncio.sleep(5)
-        driver.pause()
-        await running
-
-    in_virtual_time(a_little())
+    in_virtual_time(paused_after_a_while(world, campaign))
     called = {dial.number for dial in world.dials}
     gone, *left = [number for number in rules.zones if number not in called]
     moved = dict.fromkeys(left, "Asia/Kolkata")
