@@ -13,6 +13,7 @@ import inspect
 import logging
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -32,7 +33,7 @@ TELL_EVERY_S: Final = 10.0
 """Heartbeats come twice a second from every call: the same failure is logged this often."""
 
 
-class ControlActor(Generic[T]):
+class ControlActor(ABC, Generic[T]):
     """An actor whose every method answers, or raises `ControlPlaneDown`. `T` is what it opens before it can."""
 
     def __init_subclass__(cls) -> None:
@@ -78,8 +79,9 @@ class ControlActor(Generic[T]):
                 self._opened = await self._open()
             return self._opened
 
+    @abstractmethod
     async def _open(self) -> T:
-        raise NotImplementedError
+        """Open it."""
 
 
 def _answering(method: Callable[..., Awaitable[Any]], told: dict[str, float]) -> Callable[..., Awaitable[Any]]:

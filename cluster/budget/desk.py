@@ -18,7 +18,7 @@ from cluster.budget.budgets import Standing, Thresholds, Treasury
 from cluster.budget.calls import OpenCall, Terms, terms_of
 from cluster.budget.doorway import Doorway
 from cluster.budget.garage import START_WITHIN_S, Garage
-from cluster.budget.journal import Journal
+from cluster.budget.journal import DURABLE_WITHIN_S, Journal
 from cluster.budget.leases import Lease, LeaseBook, LeaseState
 from cluster.budget.limits import Limits
 from cluster.budget.nodes import NodeKeeper
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ANSWERS_KEPT_S: Final = 86_400.0
-DURABLE_WITHIN_S: Final = 1.0
-"""How long a heartbeat's answer waits for the database; the call has other things to do."""
 TICK_S: Final = 0.25
 ADOPT_PAUSE_S: Final = 0.02
 """Until the end of a call that is being written is, mostly."""

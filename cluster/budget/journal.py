@@ -28,7 +28,16 @@ from sqlalchemy import Engine
 from cluster.budget.grouping import Write
 from cluster.budget.scribe import DatabaseAway, JournalError, Scribe, Superseded
 
-__all__ = ["MAX_BATCH", "PATIENCE_S", "DatabaseAway", "Journal", "JournalError", "Superseded", "Write"]
+__all__ = [
+    "DURABLE_WITHIN_S",
+    "MAX_BATCH",
+    "PATIENCE_S",
+    "DatabaseAway",
+    "Journal",
+    "JournalError",
+    "Superseded",
+    "Write",
+]
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +45,8 @@ MAX_BATCH: Final = 256
 """Entries of one commit: at most about 50 ms of work, which is how long the first of them has to wait."""
 PATIENCE_S: Final = 2.0
 """For `within_s`, where a caller waits. A database that is started again, or fails over, takes about as long."""
+DURABLE_WITHIN_S: Final = 1.0
+"""How long a heartbeat, a takeover or a hang-up waits to be stored, which it will be; a call has other things to do."""
 RETRY_S: Final = 0.1
 SWEEP_S: Final = 0.25
 LINGER_S: Final = 0.1

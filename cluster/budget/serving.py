@@ -24,7 +24,7 @@ from cluster.budget import rows
 from cluster.budget.calls import NOT_DIALLED, OpenCall, recollection
 from cluster.budget.delivery import announce, deliver, hang_up
 from cluster.budget.garage import ANSWER_WITHIN_S, Garage
-from cluster.budget.journal import Journal, JournalError
+from cluster.budget.journal import DURABLE_WITHIN_S, Journal, JournalError
 from cluster.budget.leases import Lease, LeaseBook, LeaseState, may_move
 from cluster.budget.pool import Loan
 from cluster.budget.ports import ActorLost, CallActorPort, CloseRoom, Farewell, History
@@ -43,7 +43,6 @@ START_WITHIN_S: Final = 15.0
 ASK_WITHIN_S: Final = 1.0
 """A process that lives answers within milliseconds, on a busy machine within a fraction of this."""
 BORROW_WITHIN_S: Final = 10.0
-DURABLE_WITHIN_S: Final = 1.0
 RECALL_WITHIN_S: Final = 1.0
 FAREWELL_WITHIN_S: Final = 15.0
 """A process is started for it, and the sentence takes 5 s."""

@@ -22,7 +22,7 @@ from sqlalchemy import Engine, bindparam, delete, insert, select, update
 from cluster import outcome as o
 from cluster.budget.calls import request_from_json, request_to_json
 from cluster.budget.delivery import deliver
-from cluster.budget.journal import PATIENCE_S, Journal, JournalError, Write
+from cluster.budget.journal import DURABLE_WITHIN_S, PATIENCE_S, Journal, JournalError, Write
 from cluster.budget.queue import Queue, Ticket
 from cluster.budget.tables import waiting
 from cluster.messages import Admission, CallRequest, Direction, Queued, Refused, Wait
@@ -42,7 +42,6 @@ log = logging.getLogger(__name__)
 HOLD_S: Final = 3.0
 """How long an answer about a caller who rings is held back; then whoever asked looks whether the caller is there."""
 BEGIN_WITHIN_S: Final = 1.0
-DURABLE_WITHIN_S: Final = 1.0
 GIVEN_UP: Final = 0.0
 """In place of a time: it does not wait any more, and the history has yet to hear why."""
 

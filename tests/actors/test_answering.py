@@ -31,6 +31,9 @@ class Clerk(ControlActor[None]):
             raise self.failure
         return question.upper() if loudly else question
 
+    async def _open(self) -> None:
+        """It needs nothing."""
+
     def name(self) -> str:
         """No message of Ray's."""
         return "clerk"
