@@ -363,6 +363,7 @@ async def test_without_parked_actors_one_outbound_call_is_the_probe(
     await house.open(parked=0)
     await house.desk.admit(call_request(1, profile="reminder"))
     actor = await house.serving()
+    await until(lambda: house.desk.statistics()["parked"] == 1)  # the next of its profile: a success of its own
     await house.renew(actor, live_faults=(DOWN,) * 5)
     house.clock.advance(10.0)
     assert isinstance(await house.desk.admit(call_request(2)), Admitted)
