@@ -220,6 +220,8 @@ class FakeCallActors:
     endpoint_down: bool = False
     nodes: Iterator[str] = field(default_factory=lambda: repeat("node"))
     """Where new actors run, one after the other."""
+    makes: asyncio.Event = field(default_factory=asyncio.Event)
+    """Cleared while the cluster has no place for a new one."""
     stillborn: bool = False
     """Whether new actors die at their start."""
     avoided: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -227,9 +229,13 @@ class FakeCallActors:
     on_start: Callable[[FakeCallActor], None] = lambda _: None
     """Called when a call has begun."""
 
+    def __post_init__(self) -> None:
+        self.makes.set()
+
     async def create(self, slot: str, avoid: frozenset[str] = frozenset()) -> CallActorPort:
         """As the real one."""
         await asyncio.sleep(0)
+        await self.makes.wait()
         self.avoided[slot] = frozenset(avoid)
         self.alive[slot] = actor = FakeCallActor(slot, self)
         if self.stillborn:

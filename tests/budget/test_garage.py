@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from itertools import count, cycle
+from itertools import count, cycle, repeat
 
 import pytest
 
@@ -106,7 +106,7 @@ async def test_a_lent_actor_is_handed_over_when_its_set_up_is_done(yard: Yard) -
     first, second = yard.actors.alive.values()
     second.answers.clear()
     await yard.pass_time(61.0)
-    await yard.until(lambda: len(yard.actors.prepared) == 3)
+    await yard.until(lambda: len(yard.actors.prepared) == 3 and yard.parked == 1)
     loan = yard.garage.lend("receptionist")
     assert loan is not None
     assert loan.slot == first.slot
@@ -172,15 +172,29 @@ async def test_an_actor_that_hangs_is_killed(yard: Yard, monkeypatch: pytest.Mon
     await yard.until(lambda: hung.slot in yard.actors.killed)
 
 
-async def test_an_actor_that_does_not_come_up_is_given_up(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_actor_that_does_not_come_up_is_given_up(yard: Yard) -> None:
     """And another is started in its place, a while later."""
-    monkeypatch.setattr("cluster.budget.garage.START_WITHIN_S", 0.01)
     yard.actors.stillborn = True
     yard.garage.tick()
     await yard.until(lambda: yard.garage.lost_actors >= 2)
     yard.actors.stillborn = False
     await yard.pass_time(10.0)
     await yard.until(lambda: yard.parked == 2)
+
+
+async def test_an_actor_that_comes_up_too_late_is_killed(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was given up; its process would hold a place that nobody knows of."""
+    monkeypatch.setattr("cluster.budget.garage.START_WITHIN_S", 0.01)
+    yard.actors.makes.clear()
+    yard.garage.tick()
+    await yard.until(lambda: yard.garage.lost_actors == 2)
+    monkeypatch.undo()
+    assert yard.actors.alive == {}
+    yard.actors.makes.set()
+    await yard.until(lambda: sorted(yard.actors.killed) == ["call-slot-1", "call-slot-2"])
+    await yard.pass_time(10.0)
+    await yard.until(lambda: yard.parked == 2)
+    assert len(yard.actors.alive) == 2
 
 
 async def test_a_worn_actor_is_released_then_killed(yard: Yard) -> None:
@@ -225,7 +239,7 @@ async def test_a_provider_that_is_down_is_asked_by_one_probe_at_a_time(yard: Yar
     await yard.until(is_open)
     await yard.pass_time(yard.providers.wait_s(MODEL) - 0.1)
     await yard.until(lambda: len(yard.garage._tasks) == 0)
-    assert len(yard.actors.prepared) == 5
+    assert len(yard.actors.prepared) in {5, 6}  # the other actor's was under way when the fifth failed
     yard.actors.endpoint_down = False
     for actor in yard.actors.alive.values():
         actor.answers.clear()
@@ -251,6 +265,7 @@ async def test_a_call_goes_on_in_an_actor_that_answers(yard: Yard) -> None:
     """A process has ended; whoever is parked beside it may have, too, and is asked."""
     await yard.fill_two_nodes()
     lost, node = yard.lend()
+    yard.actors.nodes = repeat(node)
     yard.clock.advance(1)  # the session beside it is the freshest, and the first to be taken
     await yard.fill()
     for actor in [one for one in yard.actors.alive.values() if one.node == node]:
