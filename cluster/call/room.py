@@ -237,13 +237,16 @@ class RoomLink:
             self._look_at(participant)
 
     def _look_at(self, participant: rtc.Participant) -> None:
-        """Tell the call where the phone stands. A participant that is no phone has answered once it can hear us."""
+        """Tell the call where the phone stands. Who has no status has answered once they can hear us.
+
+        A phone that is dialled has none for its first 20 ms in the room (measured with livekit-sip 1.0).
+        """
         status = participant.attributes.get(CALL_STATUS)
         if status == "hangup":
             self._is_gone(o.CALLER_HUNG_UP)
-        elif status == "active" or (status is None and self._line_open):
+        elif status == "active" or (status is None and self._line_open and not self._is_dialling):
             self._on_event(ev.PhoneAnswered())
-        elif status in {"ringing", None}:
+        elif status == "ringing" or (status is None and not self._is_dialling):
             self._on_event(ev.PhoneRinging())
 
     def _on_left(self, participant: rtc.RemoteParticipant) -> None:

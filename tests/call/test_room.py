@@ -69,13 +69,13 @@ async def test_a_track_is_published_when_the_phone_can_be_offered_it(livekit: Li
     await caller.leave()
 
 
-def a_phone(sid: str, status: str = "active") -> Any:
+def a_phone(sid: str, status: str | None = "active") -> Any:
     """One connection of the phone that is called, which has gone if anybody asks why."""
     return SimpleNamespace(
         kind=rtc.ParticipantKind.PARTICIPANT_KIND_SIP,
         identity="sip_+14155550199",
         sid=sid,
-        attributes={"sip.callStatus": status},
+        attributes={} if status is None else {"sip.callStatus": status},
         disconnect_reason=rtc.DisconnectReason.USER_REJECTED,
     )
 
@@ -91,6 +91,23 @@ async def test_a_phone_that_is_dialled_again_has_not_gone() -> None:
     link._on_joined(a_phone("PA_2"))
     link.end_dialling()
     assert told == [ev.PhoneAnswered()]
+
+
+async def test_a_phone_that_is_dialled_has_not_answered_before_it_says_so() -> None:
+    """It comes into the room without a status, which follows: nobody is there yet who could be greeted."""
+    told: list[ev.Event] = []
+    link = RoomLink(told.append, lambda: None)
+    link._line_open = True
+    link.begin_dialling()
+    phone = a_phone("PA_1", None)
+    link._on_joined(phone)
+    for status in ("dialing", "ringing"):
+        phone.attributes["sip.callStatus"] = status
+        link._on_attributes({}, phone)
+    assert told == [ev.PhoneRinging()]
+    phone.attributes["sip.callStatus"] = "active"
+    link._on_attributes({}, phone)
+    assert told[1:] == [ev.PhoneAnswered()]
 
 
 async def test_a_phone_that_left_while_its_answer_was_on_the_way_has_gone() -> None:

@@ -112,12 +112,13 @@ class Leg:
         self._room.on("track_unsubscribed", self._on_unsubscribed)
 
     async def join(self, status: Status, extra: Mapping[str, str]) -> str:
-        """Connect with ``status``, publish the track and give the participant's sid. Raises RoomUnreachable."""
+        """Connect, take ``status``, publish the track and give the participant's sid. Raises RoomUnreachable."""
         try:
             options = rtc.RoomOptions(auto_subscribe=self._media)
-            await connect(self._room, self._livekit.url, self._token(status, extra), options)
+            await connect(self._room, self._livekit.url, self._token(extra), options)
         except rtc.ConnectError:
             raise RoomUnreachable("the carrier could not join the room; check LiveKit's URL and keys") from None
+        await self.show(status)  # some 20 ms after the others have seen it come in, as livekit-sip does (1.0, measured)
         track = rtc.LocalAudioTrack.create_audio_track("sip-audio", self._source)
         voice = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False, red=False)
         await self._room.local_participant.publish_track(track, voice)
@@ -173,7 +174,7 @@ class Leg:
                 await self._room.disconnect(reason=reason)
         await self._source.aclose()
 
-    def _token(self, status: Status, extra: Mapping[str, str]) -> str:
+    def _token(self, extra: Mapping[str, str]) -> str:
         place = self._place
         grants = api.VideoGrants(room_join=True, room=place.room, can_update_own_metadata=True)
         token = (
@@ -182,7 +183,7 @@ class Leg:
             .with_identity(place.identity)
             .with_name(place.name)
             .with_metadata(place.metadata)
-            .with_attributes({**place.attributes, **extra, "sip.callStatus": status})
+            .with_attributes({**place.attributes, **extra})
             .with_grants(grants)
         )
         if place.room_config is not None:
