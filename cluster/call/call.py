@@ -220,13 +220,13 @@ class PhoneCall:
         if self._line_is_open.is_set():
             return
         try:
-            publication = await self._link.publish(self._voice.track)
+            publication = await self._link.publish(self._voice.new_track())
         except RoomUnreachable as error:
             self._give_up(error)
             return
         self._account.took("published", time.monotonic())
         self._line_is_open.set()
-        await publication.wait_for_subscription()
+        await self._link.until_heard(publication, self._voice.new_track)
         self._account.took("audible", time.monotonic())
         self._voice.open()
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from cluster.messages import CallRequest
     from cluster.settings import LivekitSettings
 
-HEARD_WITHIN_S: Final = 5.0
-"""A phone that is there subscribes within a fraction of this."""
+HEARD_WITHIN_S: Final = 8.0
+"""A phone that is there subscribes within a fraction of this, or when it is offered the track again."""
 
 
 async def farewell(livekit: LivekitSettings, request: CallRequest, sentence: str | None) -> None:
@@ -32,9 +32,9 @@ async def farewell(livekit: LivekitSettings, request: CallRequest, sentence: str
     playing = asyncio.create_task(voice.play_for_ever())
     try:
         await link.join(livekit, request.room, request.identity)
-        publication = await link.publish(voice.track)
+        publication = await link.publish(voice.new_track())
         async with asyncio.timeout(HEARD_WITHIN_S):
-            await publication.wait_for_subscription()
+            await link.until_heard(publication, voice.new_track)
         voice.open()
         voice.put(*unavailable_sentence(sentence))
         await heard.wait()

@@ -38,6 +38,8 @@ transform codec, for 1.0 % while the agent talks and 0.8 % while not (measured).
 SETTLED_S = 0.16
 """livekit-server (1.11) offers nobody anything twice within 150 ms: a track that is published sooner after a phone came
 in is heard there 170 ms later, every other one after 30 ms (measured)."""
+OFFER_AGAIN_S = 3.0
+"""A phone subscribes within 0.2 s, one that comes in at the same time as we do within 1.1 s (measured)."""
 TAKE_BACK_LIMIT_S = 1.0
 LEAVE_LIMIT_S = 5.0
 KEYS = "0123456789*#ABCD"
@@ -157,17 +159,32 @@ class RoomLink:
     async def publish(self, track: rtc.LocalAudioTrack) -> rtc.LocalTrackPublication:
         """Be audible; for an inbound SIP call, this is what answers the phone. Raises `RoomUnreachable`."""
         await asyncio.sleep(self._settled_at - time.monotonic())
-        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=True, red=False)
-        options.audio_encoding.max_bitrate = VOICE_BITRATE_BPS
-        try:
-            publication = await self._room.local_participant.publish_track(track, options)
-        except PublishTrackError as error:
-            raise RoomUnreachable("the agent's track could not be published; the room may be gone") from error
-        self._track_sid = publication.sid
+        publication = await self._offer(track)
         self._line_open = True
         if self.caller is not None:
             self._look_at(self.caller)
         return publication
+
+    async def until_heard(
+        self, publication: rtc.LocalTrackPublication, new_track: Callable[[], rtc.LocalAudioTrack]
+    ) -> None:
+        """Wait until the phone hears the published track.
+
+        A phone that does not ask for it is offered another, ever later. When an agent takes over under the identity of
+        one that died, livekit-sip may go on asking for the track of that one, and whoever answers would hear nothing
+        (1.0, measured where the process was killed while the phone rang).
+        """
+        patience_s = OFFER_AGAIN_S
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    await publication.wait_for_subscription()
+                return
+            if self.caller is not None and not self._is_dialling and self._room.isconnected():
+                await self._withdraw()
+                with suppress(RoomUnreachable):
+                    publication = await self._offer(new_track())
+                patience_s *= 2
 
     def begin_dialling(self) -> None:
         """From now on a phone that leaves is not news: why it was not answered is said by whoever dials, and better."""
@@ -212,9 +229,7 @@ class RoomLink:
         """
         self._leaving = True
         if self._track_sid and self._room.isconnected():
-            with suppress(UnpublishTrackError, TimeoutError):
-                async with asyncio.timeout(TAKE_BACK_LIMIT_S):
-                    await self._room.local_participant.unpublish_track(self._track_sid)
+            await self._withdraw()
 
     async def leave(self) -> None:
         """Disconnect this process; the room and the phone stay."""
@@ -222,6 +237,21 @@ class RoomLink:
         with suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_LIMIT_S):
                 await self._room.disconnect()
+
+    async def _offer(self, track: rtc.LocalAudioTrack) -> rtc.LocalTrackPublication:
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=True, red=False)
+        options.audio_encoding.max_bitrate = VOICE_BITRATE_BPS
+        try:
+            publication = await self._room.local_participant.publish_track(track, options)
+        except PublishTrackError as error:
+            raise RoomUnreachable("the agent's track could not be published; the room may be gone") from error
+        self._track_sid = publication.sid
+        return publication
+
+    async def _withdraw(self) -> None:
+        with suppress(UnpublishTrackError, TimeoutError):
+            async with asyncio.timeout(TAKE_BACK_LIMIT_S):
+                await self._room.local_participant.unpublish_track(self._track_sid)
 
     def _on_joined(self, participant: rtc.RemoteParticipant) -> None:
         if participant.kind == rtc.ParticipantKind.PARTICIPANT_KIND_AGENT:

@@ -48,7 +48,6 @@ class AgentVoice:
     def __init__(self, on_drained: Callable[[], None], on_played: Callable[[bytes, int], None]) -> None:
         """`on_played` sees every piece of PCM (and its rate) as it goes to the line."""
         self.source = rtc.AudioSource(LINE_HZ, 1, queue_size_ms=SOURCE_QUEUE_MS)
-        self.track = rtc.LocalAudioTrack.create_audio_track("agent", self.source)
         self.quality = "LQ"
         self._on_drained = on_drained
         self._on_played = on_played
@@ -56,6 +55,10 @@ class AgentVoice:
         self._more = asyncio.Event()
         self._audible = asyncio.Event()
         self._playing = False
+
+    def new_track(self) -> rtc.LocalAudioTrack:
+        """A track that carries this voice. One that was published and taken back may not be published again."""
+        return rtc.LocalAudioTrack.create_audio_track("agent", self.source)
 
     def open(self) -> None:
         """Somebody listens now; what was said before was kept, so that no greeting loses its first word."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -67,6 +68,39 @@ async def test_a_track_is_published_when_the_phone_can_be_offered_it(livekit: Li
     await link.leave()
     await source.aclose()
     await caller.leave()
+
+
+async def test_a_track_that_nobody_asks_for_is_offered_again(
+    livekit: LivekitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A phone that missed the first offers hears the agent all the same."""
+    monkeypatch.setattr("cluster.call.room.OFFER_AGAIN_S", 0.2)
+    settings = LivekitSettings(url=livekit.url, api_key=livekit.api_key, api_secret=SecretStr(livekit.api_secret))
+    phone, link, source = rtc.Room(), RoomLink(lambda _: None, lambda: None), rtc.AudioSource(24_000, 1)
+    offered: list[str] = []
+
+    def ask_for_the_third(publication: rtc.RemoteTrackPublication, _agent: rtc.RemoteParticipant) -> None:
+        offered.append(publication.sid)
+        if len(offered) == 3:
+            publication.set_subscribed(True)
+
+    phone.on("track_published", ask_for_the_third)
+    grants = api.VideoGrants(room_join=True, room="misses")
+    token = api.AccessToken(livekit.api_key, livekit.api_secret).with_identity("caller").with_grants(grants)
+    await phone.connect(livekit.url, token.to_jwt(), rtc.RoomOptions(auto_subscribe=False))
+    await link.join(settings, "misses", "agent-misses")
+
+    def new_track() -> rtc.LocalAudioTrack:
+        return rtc.LocalAudioTrack.create_audio_track("agent", source)
+
+    publication = await link.publish(new_track())
+    async with asyncio.timeout(20):
+        await link.until_heard(publication, new_track)
+    assert len(set(offered)) == 3
+    await link.take_back()
+    await link.leave()
+    await source.aclose()
+    await phone.disconnect()
 
 
 def a_phone(sid: str, status: str | None = "active") -> Any:

@@ -37,7 +37,7 @@ class NoRoom:
         self._on_event(ev.PhoneAnswered())
         return self
 
-    async def wait_for_subscription(self) -> None:
+    async def until_heard(self, *_: object) -> None:
         """It hears at once."""
 
     async def finds_caller(self, _within_s: float) -> bool:
@@ -60,12 +60,14 @@ class ClockVoice:
     def __init__(self, on_drained: Callable[[], None], _on_played: Callable[[bytes, int], None]) -> None:
         self._on_drained = on_drained
         self._more = asyncio.Event()
-        self.track = None
         self.quality = ""
         self.until = 0.0
         """When the last sound so far will have been heard."""
         self.heard_at: list[float] = []
         """When each piece began to be heard."""
+
+    def new_track(self) -> None:
+        """Nothing carries it."""
 
     def open(self) -> None:
         """Somebody listens anyway."""
