@@ -140,6 +140,11 @@ class FakeCallActor:
         if not self._dying.done():
             self._dying.set_result(None)
 
+    def come_back(self) -> None:
+        """It could not be reached, and can be again."""
+        self.lost = None
+        self._dying = asyncio.get_running_loop().create_future()
+
     async def prepare(self, profile_name: str) -> Prepared:
         """As the real one."""
         await self._answer()

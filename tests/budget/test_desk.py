@@ -92,7 +92,7 @@ async def test_calls_beyond_the_ceiling_wait(house: House) -> None:
     assert [type(answer) for answer in said] == [Admitted] * 4 + [Queued]
     assert house.desk.statistics()["admitted"] == {"warm": 2, "cold": 2}
     (await house.serving("call-3")).end()
-    await until(lambda: house.desk.capacity() == 1)
+    await until(lambda: "call-3" in house.history.finished)
     assert isinstance(await house.desk.admit(call_request(5)), Admitted)
     await house.serving("call-5")
 
@@ -281,7 +281,7 @@ async def test_a_call_that_is_just_being_admitted_can_be_hung_up(house: House) -
     assert isinstance(await admission, Admitted)
     await until(lambda: "call-1" in house.history.finished)
     assert house.history.finished["call-1"].outcome == o.HUNG_UP_BY_API
-    assert [actor.assignments for actor in house.actors.alive.values()] == [[], []]
+    assert not any(actor.assignments for actor in house.actors.alive.values())
 
 
 async def test_a_call_whose_actor_does_not_answer_is_not_reported_as_hung_up(house: House) -> None:
@@ -335,6 +335,8 @@ async def test_nobody_is_dialled_while_the_model_does_not_serve(house: House) ->
     """What calls met opens the breaker; who rings is answered all the same, and a success of anybody's closes it."""
     await house.desk.admit(call_request(1))
     actor = await house.serving()
+    await until(lambda: house.desk.statistics()["parked"] == 2)
+    house.actors.makes.clear()  # else the pool's own set-ups are successes too
     await house.renew(actor, live_faults=(DOWN,) * 4)
     assert isinstance(await house.desk.admit(call_request(2)), Admitted)
     await house.renew(actor, live_faults=(DOWN,))

@@ -12,7 +12,7 @@ from tests.budget.house import House, until
 
 async def test_the_cluster_is_asked_for_what_is_wanted_and_only_for_that(house: House) -> None:
     """Two parked actors and one in reserve; nothing new; after a minute again, to be sure; and with a call more."""
-    await until(lambda: house.nodes.requested == [3])
+    await until(lambda: house.nodes.requested == [3] and not house.desk._nodes._tasks)
     await house.pass_time(1)
     await house.pass_time(59)
     await until(lambda: house.nodes.requested == [3, 3])
@@ -57,13 +57,14 @@ async def test_while_the_cluster_does_not_answer_everything_stays(house: House) 
     house.nodes.now = Fleet({"node": 8, "other": 8}, frozenset({"other"}))
     await house.pass_time(1)
     await until(lambda: house.desk.statistics()["leaving_nodes"] == ["other"])
+    await until(lambda: not house.desk._nodes._tasks)
     house.nodes.away = True
     await house.pass_time(1)
+    await until(lambda: not house.desk._nodes._tasks)
     assert house.desk.statistics()["leaving_nodes"] == ["other"]
     assert not await house.desk.drain_node("node")
     house.nodes.away = False
     house.nodes.now = Fleet({"node": 8})
-    await until(lambda: not house.desk._nodes._tasks)
     await house.pass_time(1)
     await until(lambda: house.desk.statistics()["leaving_nodes"] == [])
 

@@ -262,7 +262,7 @@ async def test_after_a_restart_an_actor_with_a_lease_may_be_slow_to_answer(house
     actor.die(gone=False)
     await house.desk.close()
     await house.open()
-    actor.lost = None
+    actor.come_back()
     await house.pass_time(9.0)
     assert await house.renew(actor, 1_000) is Verdict.CONTINUE
     await house.pass_time(9.0)
@@ -313,5 +313,5 @@ async def test_after_a_restart_with_other_settings_no_actor_of_the_old_ones_stay
     await until(lambda: set(house.actors.alive) & old == {busy.slot})
     assert await house.renew(busy, 4_000) is Verdict.CONTINUE
     busy.end(cost_usd_micros=5_000)
-    await until(lambda: not set(house.actors.alive) & old)
+    await until(lambda: not set(house.actors.alive) & old and "call-1" in house.history.finished)
     assert house.history.finished["call-1"].cost_usd_micros == 5_000

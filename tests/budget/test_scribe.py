@@ -13,6 +13,7 @@ from sqlalchemy import Engine, insert, select, text
 from cluster.budget.journal import DatabaseAway, Journal, JournalError, Superseded
 from cluster.budget.scribe import Scribe
 from cluster.budget.tables import api_keys
+from tests.budget.house import until
 from tests.fixtures.databases import Postgres
 
 ADD = insert(api_keys)
@@ -147,7 +148,7 @@ async def test_who_can_not_wait_for_the_database_is_told_in_time(
     for entry in [journal.write(key(name), within_s=0.3) for name in "cd"]:
         with pytest.raises(DatabaseAway, match="in time"):
             await entry
-    assert journal.away
+    await until(lambda: journal.away)
     assert not await journal.try_write(key("e"), wait_s=0.01)
     await asyncio.to_thread(own_postgres.start)
     await patient
@@ -171,7 +172,7 @@ async def test_a_database_that_hangs_keeps_nobody_waiting(engine: Engine, monkey
 
     lose(engine, monkeypatch, hang)
     first = journal.write(key("b"), within_s=0.1)
-    await asyncio.to_thread(hangs.wait, 60)
+    assert hangs.wait(60)  # nor can anything be given up before
     with pytest.raises(DatabaseAway):
         await journal.write(key("c"), within_s=0.3)
     assert not first.done()

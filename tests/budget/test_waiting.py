@@ -171,8 +171,11 @@ async def test_a_hang_up_holds_while_the_history_is_away(open_house: Open) -> No
 
 
 @pytest.mark.parametrize("durable", [True, False])
-async def test_a_hang_up_holds_while_the_call_is_taken_from_the_queue(open_house: Open, *, durable: bool) -> None:
+async def test_a_hang_up_holds_while_the_call_is_taken_from_the_queue(
+    open_house: Open, monkeypatch: pytest.MonkeyPatch, *, durable: bool
+) -> None:
     """Its admission is being made durable, or can't be: nobody is dialled either way."""
+    monkeypatch.setattr("cluster.budget.desk.TICK_S", 1_000.0)
     async with open_house() as house:
         await house.desk.admit(call_request(1))
         (await house.serving("call-101")).end()
