@@ -172,7 +172,7 @@ class RoomLink:
 
         A phone that does not ask for it is offered another, ever later. When an agent takes over under the identity of
         one that died, livekit-sip may go on asking for the track of that one, and whoever answers would hear nothing
-        (1.0: in 7 of 9 calls whose process was killed while the phone rang).
+        (1.0: in 8 of 10 calls whose process was killed while the phone rang).
         """
         patience_s = OFFER_AGAIN_S
         while True:
