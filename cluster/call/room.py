@@ -310,6 +310,9 @@ class RoomLink:
             self._on_evicted()
         elif reason in {rtc.DisconnectReason.ROOM_DELETED, rtc.DisconnectReason.PARTICIPANT_REMOVED}:
             self._on_event(ev.PhoneGone(o.HUNG_UP_BY_API))
+        elif reason == rtc.DisconnectReason.ROOM_CLOSED and self.caller is None:
+            # Whoever rang had given up before we came in, and after a while LiveKit gave up on the room.
+            self._on_event(ev.PhoneGone(o.CALLER_LEFT_EARLY))
         else:
             self._on_event(ev.PhoneGone(o.CONNECTION_LOST))
 

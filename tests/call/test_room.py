@@ -168,3 +168,14 @@ async def test_a_connection_of_the_phone_that_was_replaced_may_leave() -> None:
     assert ev.PhoneGone(o.CALLER_HUNG_UP) not in told
     link._on_left(new)
     assert told[-1] == ev.PhoneGone(o.CALLER_HUNG_UP)
+
+
+def test_a_room_that_is_closed_over_nobody_was_left_early() -> None:
+    """The phone was gone before the agent came in: no connection was lost."""
+    told: list[ev.Event] = []
+    link = RoomLink(told.append, lambda: None)
+    link._on_disconnected(rtc.DisconnectReason.ROOM_CLOSED)
+    assert told == [ev.PhoneGone(o.CALLER_LEFT_EARLY)]
+    link._on_joined(a_phone("PA_1"))
+    link._on_disconnected(rtc.DisconnectReason.ROOM_CLOSED)
+    assert told[-1] == ev.PhoneGone(o.CONNECTION_LOST)
