@@ -170,7 +170,7 @@ async def test_a_connection_of_the_phone_that_was_replaced_may_leave() -> None:
     assert told[-1] == ev.PhoneGone(o.CALLER_HUNG_UP)
 
 
-def test_a_room_that_is_closed_over_nobody_was_left_early() -> None:
+async def test_a_room_that_is_closed_over_nobody_was_left_early() -> None:
     """The phone was gone before the agent came in: no connection was lost."""
     told: list[ev.Event] = []
     link = RoomLink(told.append, lambda: None)
