@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = [
@@ -13,6 +14,9 @@ pytest_plugins = [
     "tests.fixtures.local",
     "tests.fixtures.web_service",
 ]
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 WHOLE_SYSTEMS: Final = ("tests/chaos/", "tests/e2e/", "tests/kills/")
 """Two of them at once are more than two cores can do in time."""

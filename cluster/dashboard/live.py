@@ -33,6 +33,8 @@ class LiveCalls:
         self._rows = Rows()
         self._standings: dict[str, dict[str, Any]] = {}
         self._seen = 0
+        self._asked = self._answered = 0
+        """Which question was the last to be asked, and to be answered."""
         self._html: dict[str, tuple[Row, str]] = {}
         self._messages: dict[tuple[str, int], tuple[int, bytes]] = {}
         self._news = asyncio.Event()
@@ -128,8 +130,13 @@ class LiveCalls:
 
     async def _ask(self) -> bool:
         """Ask both; True where something that is shown has changed."""
+        self._asked += 1
+        question = self._asked
         live, standings = await asyncio.gather(self._pool.live_calls(None), self._history.standings(self._seen))
         self.reachable = True
+        if question < self._answered:
+            return False  # who asked later knows more
+        self._answered = question
         # What is new may be of a call that the other one did not know yet.
         there = {*(call["call_id"] for call in live), *(standing["call_id"] for standing in standings)}
         self._standings.update((standing["call_id"], standing) for standing in standings)

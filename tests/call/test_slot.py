@@ -112,11 +112,11 @@ class Rig:
         await caller.join(self.livekit, room)
         return caller
 
-    async def greeted(self) -> WebCaller:
+    async def greeted(self, **changes: Any) -> WebCaller:
         """A call in which the agent has just said its greeting; returns its caller."""
         room = room_name()
         caller = await self.caller(room)
-        await self.slot.start(self.assignment(room))
+        await self.slot.start(self.assignment(room, **changes))
         await self.desk.until_line("agent")
         return caller
 
@@ -135,7 +135,11 @@ async def rig(livekit: LivekitServer, tmp_path: Path) -> AsyncIterator[Rigs]:
     made: list[Rig] = []
 
     async def make(
-        endpoint: LiveEndpoint | None, exchange: Exchange | None = None, also: str = "baker", **profile: Any
+        endpoint: LiveEndpoint | None,
+        exchange: Exchange | None = None,
+        also: str = "baker",
+        setup_s: str = "20",
+        **profile: Any,
     ) -> Rig:
         for name in ("baker", also):
             (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(PROFILE | profile), encoding="utf-8")
@@ -146,7 +150,7 @@ async def rig(livekit: LivekitServer, tmp_path: Path) -> AsyncIterator[Rigs]:
             "GEMINI_API_KEY": "key",
             "GOOGLE_GEMINI_BASE_URL": endpoint.url if endpoint else "https://127.0.0.1:9",
             "RINGMASTER_PROFILES_DIR": str(tmp_path),
-            "RINGMASTER_LIVE_SETUP_TIMEOUT_S": "3",
+            "RINGMASTER_LIVE_SETUP_TIMEOUT_S": setup_s,
         }
         if exchange:
             environ |= {"RINGMASTER_SIP_URL": exchange.url, "RINGMASTER_OUTBOUND_TRUNK_ID": exchange.trunk_id}
@@ -286,7 +290,7 @@ async def test_a_session_that_dies_is_resumed_and_the_question_answered(rig: Rig
 async def test_a_setup_that_hangs_is_given_up_in_time(rig: Rigs) -> None:
     """The SDK would wait for ever; the slot waits for as long as the settings say."""
     async with LiveEndpoint(scenario(faults=[{"at": "setup", "do": "hang"}])) as endpoint:
-        at = await rig(endpoint)
+        at = await rig(endpoint, setup_s="3")
         assert "within 3 s" in (await at.slot.prepare("baker")).error
 
 
@@ -430,7 +434,7 @@ async def test_nobody_answering_the_heartbeat_does_not_end_a_call(rig: Rigs) -> 
     async with LiveEndpoint(scenario()) as endpoint:
         at = await rig(endpoint)
         at.desk.verdict = None
-        caller = await at.greeted()
+        caller = await at.greeted(lease_ttl_s=60)
         await caller.say("What time do you open?")
         await at.desk.until(lambda e: e.fields.get("text") == "We open at eight.")
         await caller.leave()
@@ -559,6 +563,9 @@ async def test_the_model_presses_keys_that_the_other_side_hears(rig: Rigs, excha
         at = await rig(endpoint, exchange=exchange, tools=["send_dtmf"], limits=limits)
         await at.slot.start(at.assignment(room_name(), direction=Direction.OUTBOUND, to="+14155550204"))
         await at.desk.until(lambda e: e.kind == "tool" and e.fields["state"] == "answered")
+        async with asyncio.timeout(20):
+            while len(exchange.carrier.calls[0].digits_heard) < 3:  # noqa: ASYNC110 - they come over the network
+                await asyncio.sleep(0.01)
         at.slot.hang_up(o.HUNG_UP_BY_API)
         await at.slot.wait()
         assert exchange.carrier.calls[0].digits_heard == "12#"

@@ -10,8 +10,6 @@ import pytest
 CODE = """
 import asyncio, time
 from cluster.call import watchdog
-watchdog.HUNG_AFTER_S = 0.5
-watchdog.BEAT_EVERY_S = 0.05
 
 async def main():
     watching = asyncio.create_task(watchdog.watch_for_ever())
@@ -19,7 +17,7 @@ async def main():
     {what}
     watching.cancel()
     await asyncio.wait([watching])
-    time.sleep(1.0)
+    time.sleep(1.5 * watchdog.HUNG_AFTER_S)
     print("alive")
 
 def stuck():
@@ -30,7 +28,9 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize(
-    ("what", "lives"), [("stuck()", False), ("await asyncio.sleep(1.5)", True)], ids=["hung", "waiting"]
+    ("what", "lives"),
+    [("stuck()", False), ("await asyncio.sleep(1.5 * watchdog.HUNG_AFTER_S)", True)],
+    ids=["hung", "waiting"],
 )
 def test_only_a_loop_that_hangs_is_ended(what: str, lives: bool) -> None:  # noqa: FBT001 - a parameter of the test
     """Waiting is not hanging; the stack says where it hung."""

@@ -151,6 +151,29 @@ async def test_what_comes_while_a_message_is_sent_is_not_missed(
             assert 'id="call_1"' in (await anext(messages)).decode()
 
 
+async def test_an_answer_that_was_overtaken_changes_nothing(
+    house: House, live: LiveCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two pages are opened at once, a call begins between their questions, and the first answer comes last."""
+    ask, asked, late = house.pool.live_calls, asyncio.Event(), asyncio.Event()
+
+    async def slowly(tenant: str | None) -> list[dict[str, Any]]:
+        found = await ask(tenant)
+        asked.set()
+        await late.wait()
+        return found
+
+    monkeypatch.setattr(house.pool, "live_calls", slowly)
+    first = asyncio.create_task(live.rows("acme"))
+    await asked.wait()
+    monkeypatch.setattr(house.pool, "live_calls", ask)
+    await house.begin("call_1")
+    (row,) = await live.rows("acme")
+    late.set()
+    assert await first == await live.rows("acme") == [row]
+    assert row.state == "answered"
+
+
 async def test_a_failure_does_not_end_the_updates(
     house: House, live: LiveCalls, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,8 +43,8 @@ async def history(tmp_path: Path) -> AsyncIterator[HistoryPort]:
 
 @pytest.fixture
 def inbound(pool: PoolDouble, history: HistoryPort, rooms: RoomsDouble) -> Inbound:
-    """Whoever takes inbound calls, with little patience."""
-    return Inbound(pool, history, rooms, default_profile="receptionist", profiles=PROFILES, patience_s=0.3)
+    """Whoever takes inbound calls."""
+    return Inbound(pool, history, rooms, default_profile="receptionist", profiles=PROFILES)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -60,12 +62,16 @@ async def test_a_ringing_phone_may_wait_a_little(inbound: i.Inbound, pool: PoolD
     assert (len(pool.asked), rooms.deleted) == (3, [])
 
 
-async def test_but_not_for_ever(inbound: i.Inbound, pool: PoolDouble, rooms: RoomsDouble, history: HistoryPort) -> None:
+async def test_but_not_for_ever(
+    inbound: i.Inbound, pool: PoolDouble, rooms: RoomsDouble, history: HistoryPort, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A place that stays taken, or will be for longer than anybody rings, is a refusal."""
+    clock = SimpleNamespace(monotonic=lambda: i.PATIENCE_S / 3 * len(pool.asked), time=time.time)
+    monkeypatch.setattr(i, "time", clock)  # each answer takes a third of the time that there is
     pool.answers = [FULL] * 1000
     assert await inbound.take(ARRIVAL) is None
     asked = len(pool.asked)
-    assert 2 < asked < 100
+    assert asked == 4
     pool.answers = [Wait(outcome=o.OVER_BUDGET, retry_after_s=60)]
     assert await inbound.take(Arrival(room="call-2", room_sid="RM_2")) is None
     assert len(pool.asked) == asked + 1
@@ -133,15 +139,13 @@ async def test_a_caller_who_hung_up_meanwhile_gets_no_call(
 
 
 async def test_without_the_control_actors_the_caller_is_refused(
-    pool: PoolDouble, rooms: RoomsDouble, history: HistoryPort, monkeypatch: pytest.MonkeyPatch
+    inbound: i.Inbound, pool: PoolDouble, rooms: RoomsDouble, history: HistoryPort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a few tries; even if the refusal cannot be recorded, the phone stops ringing."""
     monkeypatch.setattr(i, "CONTROL_PLANE_PAUSE_S", 0.01)
-    inbound = i.Inbound(
-        pool, history, rooms, default_profile="receptionist", profiles=frozenset({"receptionist"}), patience_s=0.1
-    )
     pool.answers = [ControlPlaneDown()]
     assert isinstance(await inbound.take(ARRIVAL), Admitted)
+    monkeypatch.setattr(inbound, "_patience_s", 0.1)
     pool.down = history.down = True
     assert await inbound.take(ARRIVAL) is None
     assert rooms.deleted == [ROOM]

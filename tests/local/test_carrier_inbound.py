@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import pytest
 from livekit import api, rtc
@@ -15,12 +16,19 @@ from cluster.local.livekit_server import LivekitServer
 from cluster.local.recognizer import Recognizer
 from cluster.local.scenario import Agent as ScriptedAgent
 from cluster.local.scenario import BargeIn, HangUp, Press, Say, Scenario, Wait
-from tests.fixtures.local import TRUNK_NUMBER, AgentIn, Exchange
+from tests.fixtures.local import TRUNK_NUMBER, AgentIn, Exchange, Lateness
 
 CALLER = "+14155550123"
 GREETING = "How can I help you today?"
 ANSWER = "We open at eight in the morning."
 LONG = "Our birthday cakes come in chocolate, vanilla and strawberry, and every one of them is baked fresh."
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what the phone hears."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - it comes over the network
+            await asyncio.sleep(0.01)
 
 
 async def test_rings_until_the_agent_publishes(exchange: Exchange, agent_in: AgentIn) -> None:
@@ -100,13 +108,15 @@ async def test_caller_that_gives_up_while_ringing_leaves(exchange: Exchange, age
 async def test_keys_go_both_ways(exchange: Exchange, agent_in: AgentIn) -> None:
     """The agent hears the phone's keys and the phone the agent's."""
     await exchange.take_calls()
-    steps = (Press(press="42#"), HangUp(hang_up=True))
-    call = exchange.carrier.call_in(CALLER, TRUNK_NUMBER, steps=steps)
+    call = exchange.carrier.call_in(CALLER, TRUNK_NUMBER, steps=())
     await call.joined
     agent = await agent_in(call.place.room)
     await call.answered
+    await call.press("42#")
     await agent.room.local_participant.publish_dtmf(code=10, digit="*")
     await agent.until(lambda a: a.digits == "42#")
+    await until(lambda: call.phone.digits_heard)
+    call.hang_up()
     log = await call.ended
     assert (log.digits_heard, log.digits_pressed) == ("*", "42#")
 
@@ -121,7 +131,7 @@ async def test_conversation_is_heard_both_ways(exchange: Exchange, agent_in: Age
     await call.answered
     began = time.monotonic()
     greeting_s = await agent.say(GREETING)
-    await agent.until(lambda a: a.loud_at, within_s=15)
+    await agent.until(lambda a: a.loud_at)
     assert agent.loud_at[0] - began > greeting_s
     await asyncio.sleep(1.5)
     last_heard = agent.loud_at[-1]
@@ -136,7 +146,7 @@ async def test_conversation_is_heard_both_ways(exchange: Exchange, agent_in: Age
     assert log.loud_ms > 2000
 
 
-async def test_barge_in_is_timed_to_the_last_sound(exchange: Exchange, agent_in: AgentIn) -> None:
+async def test_barge_in_is_timed_to_the_last_sound(exchange: Exchange, agent_in: AgentIn, lateness: Lateness) -> None:
     """The phone speaks over the agent when it was told to, and knows when the agent fell silent."""
     await exchange.take_calls()
     steps = (BargeIn(barge_in="Chocolate, please.", after_ms=1500), HangUp(hang_up=True))
@@ -145,13 +155,13 @@ async def test_barge_in_is_timed_to_the_last_sound(exchange: Exchange, agent_in:
     agent = await agent_in(call.place.room)
     await call.answered
     await agent.say(LONG)
-    await agent.until(lambda a: a.loud_at, within_s=10)
+    await agent.until(lambda a: a.loud_at)
     agent.hush()
     log = await call.ended
     first = call.phone.ears.turns[0]
-    assert log.lines[0].at_s - (log.first_sound_s or 0) == pytest.approx(1.5, abs=0.06)
+    assert log.lines[0].at_s - (log.first_sound_s or 0) == pytest.approx(1.5, abs=0.06 + lateness.worst_s)
     (silence_ms,) = log.barge_in_ms
-    assert 20 <= silence_ms <= 400
+    assert 20 <= silence_ms <= 400 + 1000 * lateness.worst_s
     assert LONG.startswith(Recognizer([LONG]).transcribe(first.pcm16).rstrip(",."))
 
 
@@ -163,7 +173,7 @@ async def test_steady_tone_has_no_gap_and_no_early_start(exchange: Exchange, age
     agent = await agent_in(call.place.room)
     await call.answered
     seconds = await agent.tone(2.0)
-    await asyncio.sleep(seconds + 1.2)
+    await until(lambda: call.phone.ears.turns)
     call.hang_up()
     log = await call.ended
     (turn,) = call.phone.ears.turns
@@ -179,11 +189,11 @@ async def test_phone_hears_the_agent_that_takes_over(exchange: Exchange, agent_i
     first = await agent_in(call.place.room)
     await call.answered
     await first.tone(0.3)
-    await asyncio.sleep(1.2)
+    await until(lambda: call.phone.ears.turns)
     second = await agent_in(call.place.room)
     await second.until(lambda a: a.room.remote_participants)
     await second.say(GREETING)
-    await asyncio.sleep(2.5)
+    await until(lambda: len(call.phone.ears.turns) > 1)
     call.hang_up()
     await call.ended
     heard = [Recognizer([GREETING]).transcribe(turn.pcm16) for turn in call.phone.ears.turns]
@@ -218,8 +228,8 @@ async def test_stopped_carrier_leaves_nobody_behind(livekit: LivekitServer, exch
         await call.joined
     assert [log.ending for log in carrier.calls] == [Ending.CARRIER_STOPPED]
     room = api.ListParticipantsRequest(room=call.place.room)
-    async with asyncio.timeout(10):
-        # The server takes note of a leaving on its own time.
+    async with asyncio.timeout(60):
+        # The server takes note of a leaving on its own time, and of one that came to it too early by the silence alone.
         while (await exchange.rooms.room.list_participants(room)).participants:  # noqa: ASYNC110 - it is asked
             await asyncio.sleep(0.05)
 

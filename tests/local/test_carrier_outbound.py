@@ -155,7 +155,7 @@ async def test_unanswered_leg_rings_with_a_published_track_and_leaves_as_unavail
     room = room_name()
     agent = await agent_in(room)
     wish = exchange.wish("+14155550408", room, wait_until_answered=False)
-    wish.ringing_timeout.FromSeconds(1)
+    wish.ringing_timeout.FromSeconds(3)
     await exchange.sip.create_sip_participant(wish)
     await agent.until(lambda a: a.statuses[-1:] == ["ringing"] and a.phone.track_publications)
     await agent.until(lambda a: a.left_for)
