@@ -53,7 +53,7 @@ async def connect(room: rtc.Room, url: str, token: str, options: rtc.RoomOptions
         _abandoned.add(leaving)
         leaving.add_done_callback(_abandoned.discard)
         raise
-    for descriptor in _open_files() - before:
+    for descriptor, _what in _open_files() - before:
         _send_at_once(descriptor)
 
 
@@ -69,11 +69,14 @@ async def _leave(room: rtc.Room, connecting: asyncio.Task[None]) -> None:
         await room.disconnect()
 
 
-def _open_files() -> set[int]:
-    """The descriptors of this process. Elsewhere than on Linux nothing is known of them."""
+def _open_files() -> set[tuple[int, str]]:
+    """The descriptors of this process, which are used again, and what each is of. Nothing elsewhere than on Linux."""
+    found: set[tuple[int, str]] = set()
     with suppress(FileNotFoundError):
-        return {int(entry.name) for entry in Path("/proc/self/fd").iterdir()}
-    return set()
+        for entry in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):  # closed meanwhile
+                found.add((int(entry.name), str(entry.readlink())))
+    return found
 
 
 def _send_at_once(descriptor: int) -> None:

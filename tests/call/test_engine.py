@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -85,6 +86,20 @@ async def test_signalling_is_sent_at_once(livekit: LivekitServer) -> None:
             assert False not in are_sent_at_once(livekit.port)
             assert are_sent_at_once(port) == [False]
             await room.disconnect()
+
+
+async def test_signalling_is_sent_at_once_through_a_descriptor_that_was_used_before(livekit: LivekitServer) -> None:
+    """Other files were closed meanwhile, and the connection gets the number of one of them."""
+    room = rtc.Room()
+    settings = _settings(livekit.url, livekit.api_key, livekit.api_secret)
+    others = [Path(os.devnull).open() for _ in range(200)]
+    connecting = asyncio.create_task(connect(room, livekit.url, agent_token(settings.livekit, "again", "agent")))
+    await asyncio.sleep(0)
+    for other in others:
+        other.close()
+    await connecting
+    assert True in are_sent_at_once(livekit.port)
+    await room.disconnect()
 
 
 @pytest.mark.parametrize("prepared", [False, True])
