@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import subprocess
 import sys
@@ -92,7 +91,7 @@ async def test_signalling_is_sent_at_once_through_a_descriptor_that_was_used_bef
     """Other files were closed meanwhile, and the connection gets the number of one of them."""
     room = rtc.Room()
     settings = _settings(livekit.url, livekit.api_key, livekit.api_secret)
-    others = [Path(os.devnull).open() for _ in range(200)]
+    others = [socket.socket() for _ in range(200)]
     connecting = asyncio.create_task(connect(room, livekit.url, agent_token(settings.livekit, "again", "agent")))
     await asyncio.sleep(0)
     for other in others:
