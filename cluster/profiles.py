@@ -59,6 +59,15 @@ class Limits(Part):
         return int(self.max_cost_usd * 1_000_000)
 
 
+class KeypadOptions(Part):
+    """What the caller enters on the telephone's keypad is told to the model when it is complete."""
+
+    timeout_s: Annotated[float, Field(ge=0.5, le=30)] = 2.0
+    """So long after the last key …"""
+    end_key: Literal["", "#", "*"] = "#"
+    """… or with this key, which is no part of what was entered; empty: only by the pause."""
+
+
 class RecordingOptions(Part):
     """Stereo FLAC, the caller left and the agent right."""
 
@@ -138,6 +147,7 @@ class _File(Part):
     """Where `transfer_call` may go, such as `sales: tel:+15551230002`: the model only ever sees the labels."""
     limits: Limits = Limits()
     audio: AudioOptions = AudioOptions()
+    keypad: KeypadOptions = KeypadOptions()
     compression: Compression = Compression()
     fallback: Annotated[tuple[Fallback, ...], Field(max_length=3)] = ()
     """Who is asked, in this order, where the main model does not serve. Each try costs a caller time: three at most."""

@@ -24,6 +24,7 @@ from cluster.call.core import CallCore
 from cluster.call.echo import EchoGuard
 from cluster.call.equipment import Equipment
 from cluster.call.heartbeat import Heartbeat
+from cluster.call.keypad import KeypadRules
 from cluster.call.line import rms
 from cluster.call.live_link import LiveLink, Opener
 from cluster.call.live_messages import Audio, BargeIn
@@ -387,6 +388,7 @@ def _rules(assignment: Assignment, profile: Profile, models: Mapping[str, Model]
         toolboxes=tuple(toolbox(profile.tools, profile.transfer, models[t.model]) for t in profile.targets()),
         backchannels=profile.audio.backchannels,
         answer_within_s=limits.answer_within_s,
+        keypad=KeypadRules(profile.keypad.timeout_s, profile.keypad.end_key),
         live=ContinuityRules(
             models=tuple(target.model for target in profile.targets()),
             rotate_after_s=settings.live.rotate_after_s,

@@ -191,6 +191,11 @@ class Continuity:
             return self._switch(now)
         return self._rotate_between_turns(now)
 
+    @property
+    def serves(self) -> bool:
+        """Whether what is sent reaches a model."""
+        return self.state in {Live.READY, Live.ROTATING}
+
     def deadline(self) -> float | None:
         """When `tick` is due next, or None."""
         return min(self._timers.values(), default=None)

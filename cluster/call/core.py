@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from cluster import outcome as o
 from cluster.call import events as ev
 from cluster.call import rules as limits
-from cluster.call.floor import Floor, Measured
+from cluster.call.floor import Floor
 from cluster.call.live_desk import LiveDesk
 from cluster.call.prompts import Prompts
 from cluster.call.rules import Patience, Rules
@@ -41,7 +41,7 @@ class CallCore:
         self.started_at, self.answered_at = at.began_at, at.answered_at
         self.leg, self.phase, self.ending = at.leg, at.phase, at.ending
         self.turns = Turns(started_at=at.began_at)
-        self.desk = LiveDesk(rules.live, rules.answer_within_s, prompts, self.turns)
+        self.desk = LiveDesk(rules.live, rules.answer_within_s, rules.keypad, prompts, self.turns)
         self.tools = ToolDesk(rules.toolboxes[0])
         self.floor = Floor()
         self.detail = ""
@@ -93,9 +93,6 @@ class CallCore:
     def _note(self, kind: str, **fields: Any) -> None:
         self._effects.append(ev.Note(kind, fields))
 
-    def _note_latencies(self, measured: list[Measured]) -> None:
-        self._effects += [ev.Note("latency", {"name": name, "ms": ms}) for name, ms in measured]
-
     def _move_leg(self, event: LegEvent) -> None:
         self.leg = step(LEG, self.leg, event)
         self._note("leg", state=self.leg.value)
@@ -142,6 +139,8 @@ class CallCore:
     def _on_live(self, event: ev.Event, now: float) -> None:
         if isinstance(event, ev.Resumable):
             self.tools.marked(now)
+        elif isinstance(event, ev.KeyPressed):
+            self._caller_active()
         self._follow(self.desk.handle(event, now), now)
 
     def _follow(self, effects: list[ev.Effect], now: float) -> None:
@@ -192,8 +191,7 @@ class CallCore:
         self._timers.only(Timer.GOODBYE, now + limits.GOODBYE_LIMIT_S)
 
     def _connect(self, now: float) -> None:
-        serves = self.desk.continuity.state in {Live.READY, Live.ROTATING}
-        if self.leg is not Leg.ANSWERED or not serves or self.phase is not Phase.SETTING_UP:
+        if self.leg is not Leg.ANSWERED or not self.desk.continuity.serves or self.phase is not Phase.SETTING_UP:
             return
         self._was_connected = True
         self._move_phase(PhaseEvent.CONNECTED)
@@ -212,7 +210,7 @@ class CallCore:
         self.turns.agent_audio(event.ms)
         self._follow(self.desk.agent_audio(event.ms, event.rms, now), now)
         self._timers.stop(Timer.IDLE, Timer.TAIL)
-        self._note_latencies(self.floor.agent_began(now, self.answered_at))
+        self._effects += self.floor.agent_began(now, self.answered_at)
 
     def _on_drained(self, _event: ev.Event, now: float) -> None:
         self.floor.agent_speaking = False
@@ -237,7 +235,7 @@ class CallCore:
 
     def _on_interrupted(self, event: ev.Interrupted, now: float) -> None:
         self._note("interrupted", unheard_ms=round(event.unheard_ms))
-        self._note_latencies(self.floor.agent_was_cut(now))
+        self._effects += self.floor.agent_was_cut(now)
         self._add_lines(self.turns.cut(event.unheard_ms))
         self._follow(self.desk.interrupted(now), now)
         if self.phase is Phase.CLOSING:
@@ -330,8 +328,7 @@ class CallCore:
             self._hang_up_soon(now)
 
     def _hang_up_soon(self, now: float) -> None:
-        quiet_s = TAIL_S if self._goodbye_done else limits.AFTER_TOOL_QUIET_S
-        self._timers.start(Timer.TAIL, now + quiet_s)
+        self._timers.start(Timer.TAIL, now + (TAIL_S if self._goodbye_done else limits.AFTER_TOOL_QUIET_S))
 
     def _finish(self, outcome: Outcome) -> None:
         self._add_lines(self.turns.close())

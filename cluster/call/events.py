@@ -153,6 +153,13 @@ class CallerSpoke:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyPressed:
+    """The caller pressed a key of the telephone's keypad: 0 to 9, *, #, A to D."""
+
+    key: str = field(repr=False)  # pii
+
+
+@dataclass(frozen=True, slots=True)
 class CallerPaused:
     """The caller's voice ended `ago_s` seconds ago."""
 
@@ -178,8 +185,8 @@ class BeBrief:
     """Money runs out: from now on only what is needed is said."""
 
 
-LIVE_EVENTS = (CallBegins, LiveOpened, LiveFailed, LiveBroke, GoingAway, Resumable, GenerationDone)
-"""What concerns the connections to the model."""
+LIVE_EVENTS = (CallBegins, LiveOpened, LiveFailed, LiveBroke, GoingAway, Resumable, GenerationDone, KeyPressed)
+"""What concerns the connections to the model, and what is sent on them."""
 Event = (
     CallBegins
     | Dialling
@@ -203,6 +210,7 @@ Event = (
     | ToolFinished
     | CallerSpoke
     | CallerPaused
+    | KeyPressed
     | HangUp
     | WindDown
     | BeBrief

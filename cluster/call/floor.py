@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-Measured = tuple[str, float]
-"""What, and how many milliseconds."""
+from cluster.call.events import Note
 
 
 @dataclass(slots=True)
@@ -27,12 +26,12 @@ class Floor:
         """Nobody speaks."""
         return not (self.agent_speaking or self.caller_speaking)
 
-    def agent_began(self, now: float, answered_at: float | None) -> list[Measured]:
+    def agent_began(self, now: float, answered_at: float | None) -> list[Note]:
         """The agent's voice is heard from now on."""
         if self.agent_speaking:
             return []
         self.agent_speaking = True
-        measured: list[Measured] = []
+        measured: list[Note] = []
         if answered_at is not None and "first_audio" not in self.latencies_ms:
             measured.append(self._measure("first_audio", now - answered_at))
         if self._caller_ended_at is not None:
@@ -40,9 +39,9 @@ class Floor:
         self._caller_ended_at = None
         return measured
 
-    def agent_was_cut(self, now: float) -> list[Measured]:
+    def agent_was_cut(self, now: float) -> list[Note]:
         """Barge-in: the agent fell silent."""
-        measured: list[Measured] = []
+        measured: list[Note] = []
         if self._caller_began_at is not None and self.agent_speaking:
             measured.append(self._measure("barge_in", now - self._caller_began_at))
         self.agent_speaking = False
@@ -58,6 +57,6 @@ class Floor:
         self.caller_speaking = False
         self._caller_began_at, self._caller_ended_at = None, at
 
-    def _measure(self, name: str, seconds: float) -> Measured:
+    def _measure(self, name: str, seconds: float) -> Note:
         self.latencies_ms.setdefault(name, []).append(seconds * 1000)
-        return name, round(seconds * 1000, 1)
+        return Note("latency", {"name": name, "ms": round(seconds * 1000, 1)})

@@ -13,6 +13,7 @@ from typing import Final
 
 from cluster.call import events as ev
 from cluster.call.continuity import Continuity, ContinuityRules, Moment
+from cluster.call.keypad import Keypad, KeypadRules
 from cluster.call.prompts import Prompts, Then
 from cluster.call.stalls import Cure, StallWatch
 from cluster.call.states import Live
@@ -37,8 +38,11 @@ class _Reply(StrEnum):
 class LiveDesk:
     """The Live side of one call. Every method returns the effects that follow."""
 
-    def __init__(self, rules: ContinuityRules, answer_within_s: float, prompts: Prompts, turns: Turns) -> None:
+    def __init__(
+        self, rules: ContinuityRules, answer_within_s: float, keypad: KeypadRules, prompts: Prompts, turns: Turns
+    ) -> None:
         self.continuity = Continuity(rules)
+        self._keypad = Keypad(keypad)
         self._stalls = StallWatch(answer_within_s)
         self._prompts = prompts
         self._turns = turns
@@ -68,9 +72,12 @@ class LiveDesk:
         self._filler_at: float | None = None
 
     def handle(self, event: ev.Event, now: float) -> list[ev.Effect]:
-        """Something happened to a connection."""
+        """Something happened to a connection, or to what is sent on it."""
         if self._stopped:
             return []
+        if isinstance(event, ev.KeyPressed):
+            self._keypad.press(event.key, now)
+            return self._enter(now)
         if isinstance(event, ev.Resumable):
             self._turns.mark()
         elif isinstance(event, ev.GenerationDone):
@@ -200,7 +207,8 @@ class LiveDesk:
         """When `tick` is due next, or None."""
         if self._stopped:
             return None
-        dues = (self.continuity.deadline(), self._stalls.due, self._filler_at)
+        keypad = self._keypad.due if self._talking and self.continuity.serves else None
+        dues = (self.continuity.deadline(), self._stalls.due, self._filler_at, keypad)
         return min((due for due in dues if due is not None), default=None)
 
     def tick(self, now: float, *, agent_is_heard: bool) -> list[ev.Effect]:
@@ -213,7 +221,16 @@ class LiveDesk:
             effects += [] if agent_is_heard else [ev.SayFiller()]
         if self._stalls.due is not None and self._stalls.due <= now:
             effects += self._cure(now)
-        return effects
+        return effects + self._enter(now)
+
+    def _enter(self, now: float) -> list[ev.Effect]:
+        """Tell the model what was entered; while nobody serves, it waits."""
+        if not self._talking or not self.continuity.serves or not (keys := self._keypad.take(now)):
+            return []
+        said = f"[{keys}]"
+        self._turns.caller_text(said, now)
+        self._owe(now)
+        return [ev.Note("speaking", {"who": "caller", "text": said}), ev.Prompt(self._prompts.entered(keys))]
 
     def _moment(self) -> Moment:
         if self._reply is not _Reply.NONE or self._stalls.owed or self._tools:
@@ -224,7 +241,7 @@ class LiveDesk:
         return [] if self._stopped else self._follow(self.continuity.turn(self._moment(), now), now)
 
     def _owe(self, since: float) -> None:
-        if self.continuity.state in {Live.READY, Live.ROTATING} and not self._tools:
+        if self.continuity.serves and not self._tools:
             self._stalls.owe(since)
 
     def _cure(self, now: float) -> list[ev.Effect]:

@@ -63,6 +63,10 @@ class Prompts:
         """From now on."""
         return BRACKETED.format(BRIEF)
 
+    def entered(self, keys: str) -> str:
+        """The caller used the keypad; digits apart, since 1 2 is not twelve."""
+        return BRACKETED.format(f"the caller pressed these keys on the telephone's keypad: {' '.join(keys)}. Go on.")
+
     @property
     def answer_now(self) -> str:
         """The model owes the caller an answer."""

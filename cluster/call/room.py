@@ -21,6 +21,7 @@ from livekit.rtc.participant import PublishTrackError, UnpublishTrackError
 from cluster import outcome as o
 from cluster.call import events as ev
 from cluster.call.engine import connect
+from cluster.call.keypad import KEYS
 from cluster.call.quality import LineStats
 from cluster.telephony.dialling import outcome_of_disconnect
 
@@ -42,8 +43,6 @@ OFFER_AGAIN_S = 1.5
 """A phone subscribes within 0.2 s, one that comes in at the same time as we do within 1.1 s (measured)."""
 TAKE_BACK_LIMIT_S = 1.0
 LEAVE_LIMIT_S = 5.0
-KEYS = "0123456789*#ABCD"
-"""In the order of their codes (RFC 4733, 3.2)."""
 CALL_STATUS = "sip.callStatus"
 PHONE_NUMBER = "sip.phoneNumber"
 CARRIERS_IDS: Final = {"livekit": "sip.callID", "sip": "sip.callIDFull", "twilio": "sip.twilio.callSid"}
@@ -113,6 +112,7 @@ class RoomLink:
         self._room.on("participant_disconnected", self._on_left)
         self._room.on("participant_attributes_changed", self._on_attributes)
         self._room.on("track_subscribed", self._on_track)
+        self._room.on("sip_dtmf_received", self._on_key)
         self._room.on("disconnected", self._on_disconnected)
 
     async def join(self, settings: LivekitSettings, room: str, identity: str) -> None:
@@ -302,6 +302,12 @@ class RoomLink:
         if isinstance(track, rtc.RemoteAudioTrack) and is_caller:
             self._new_track.append(track)
             self._has_new_track.set()
+
+    def _on_key(self, pressed: rtc.SipDTMF) -> None:
+        by, caller = pressed.participant, self.caller
+        is_callers = by is not None and caller is not None and by.identity == caller.identity
+        if is_callers and pressed.digit in set(KEYS):
+            self._on_event(ev.KeyPressed(pressed.digit))
 
     def _on_disconnected(self, reason: int) -> None:
         if self._leaving:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cluster.call.continuity import ContinuityRules
+from cluster.call.keypad import KeypadRules
 from cluster.call.stalls import ANSWER_WITHIN_S
 from cluster.tools import BUILT_IN, END_CALL, Toolbox
 
@@ -35,6 +36,7 @@ class Rules:
     """The model is not interrupted by a short word: whether the agent falls silent is decided here."""
     answer_within_s: float = ANSWER_WITHIN_S
     """The caller has spoken and no answer came for so long: see `StallWatch`."""
+    keypad: KeypadRules = field(default_factory=KeypadRules)
     live: ContinuityRules = field(default_factory=ContinuityRules)
     toolboxes: tuple[Toolbox, ...] = (Toolbox(tools={END_CALL: BUILT_IN[END_CALL]}),)
     """The tools as the model of each target takes them."""

@@ -104,6 +104,17 @@ def test_a_profile_that_waits_sends_the_facts_without_asking_for_speech() -> Non
     assert story.tell(ev.LiveOpened(), ev.PhoneAnswered())[-1] == ev.Prompt(PROMPTS.opening(), respond=False)
 
 
+def test_who_presses_keys_is_there() -> None:
+    """Nobody is asked whether they are, and what was entered stands in the transcript."""
+    story = Story().talking()
+    story.tell(ev.AgentText("Hi."), ev.AgentAudio(500), ev.TurnDone(), ev.PlayoutDrained())
+    story.pass_time(9.0)
+    story.tell(ev.KeyPressed("1"))
+    assert story.pass_time(2.0) == [ev.Prompt(PROMPTS.entered("1"))]
+    story.tell(ev.AgentText("One."), ev.AgentAudio(500), ev.TurnDone())
+    assert [note["text"] for note in story.notes("line")] == ["Hi.", "[1]", "One."]
+
+
 def test_an_outbound_call_that_is_busy_ends_with_the_carriers_word() -> None:
     """Nothing is said to the model, so that its session can serve another call."""
     story = Story()

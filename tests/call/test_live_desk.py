@@ -8,6 +8,7 @@ from cluster.call import events as ev
 from cluster.call import live_desk as d
 from cluster.call.continuity import ContinuityRules
 from cluster.call.faults import Fault, Stage
+from cluster.call.keypad import KeypadRules
 from cluster.call.live_desk import LiveDesk
 from cluster.call.prompts import Prompts
 from cluster.call.states import Live
@@ -27,7 +28,7 @@ class Talk:
     def __init__(self, *, speak_first: bool = False, handle: str = "h1") -> None:
         self.now = 10.0
         self.turns = Turns(started_at=0.0)
-        self.desk = LiveDesk(ContinuityRules(models=("a",)), 2.5, PROMPTS, self.turns)
+        self.desk = LiveDesk(ContinuityRules(models=("a",)), 2.5, KeypadRules(), PROMPTS, self.turns)
         self.tell(ev.CallBegins(), ev.LiveOpened(1))
         self.desk.connected(self.now, speak_first=speak_first)
         if handle:
@@ -180,7 +181,7 @@ def test_a_session_that_broke_before_its_greeting_greets_anew() -> None:
 
 def test_a_session_that_broke_while_it_rang_is_replaced_without_a_word() -> None:
     """The opening is said once the phone is answered."""
-    desk = LiveDesk(ContinuityRules(models=("a",)), 2.5, PROMPTS, Turns(started_at=0.0))
+    desk = LiveDesk(ContinuityRules(models=("a",)), 2.5, KeypadRules(), PROMPTS, Turns(started_at=0.0))
     desk.handle(ev.CallBegins(), 0.0)
     desk.handle(ev.LiveOpened(1), 0.1)
     assert plain(desk.handle(ev.LiveBroke(1, ABORTED), 1.0)) == [ev.OpenLive(2, 0)]
@@ -384,3 +385,34 @@ def test_after_the_end_nothing_is_repaired() -> None:
 def test_events_of_others_are_none_of_the_desks() -> None:
     """The core hears everything."""
     assert Talk().tell(ev.PhoneRinging()) == []
+
+
+def test_what_the_caller_enters_is_told_as_a_whole() -> None:
+    """As a turn of the caller's, who waits for the answer."""
+    talk = Talk()
+    assert talk.tell(ev.KeyPressed("4"), ev.KeyPressed("2")) == []
+    assert talk.pass_time(1.9) == []
+    assert talk.pass_time(0.1) == [ev.Prompt(PROMPTS.entered("42"))]
+    assert "4 2" in PROMPTS.entered("42")
+    assert [(line.who, line.text) for line in talk.turns.everything()] == [("caller", "[42]")]
+    assert talk.pass_time(2.5) == [ev.Prompt(PROMPTS.answer_now)]
+
+
+def test_what_is_entered_while_nobody_serves_is_told_to_who_serves_next() -> None:
+    """Once: it is no part of what was said before."""
+    talk = Talk()
+    talk.tell(ev.LiveBroke(1, ABORTED), ev.KeyPressed("7"), ev.KeyPressed("#"))
+    assert talk.desk.continuity.state is Live.RESUMING
+    talk.pass_time(1.0)
+    told = talk.tell(ev.LiveOpened(2)) + talk.pass_time(0.0)
+    assert told.count(ev.Prompt(PROMPTS.entered("7"))) == 1
+
+
+def test_keys_before_and_after_the_conversation_are_nobodys() -> None:
+    """The phone rings, or the goodbye was said."""
+    desk = LiveDesk(ContinuityRules(models=("a",)), 2.5, KeypadRules(), PROMPTS, Turns(started_at=0.0))
+    for event in (ev.CallBegins(), ev.LiveOpened(1), ev.KeyPressed("#")):
+        assert not [effect for effect in desk.handle(event, 10.0) if isinstance(effect, ev.Prompt)]
+    talk = Talk()
+    talk.desk.stop()
+    assert talk.tell(ev.KeyPressed("#")) == talk.pass_time(5.0) == []

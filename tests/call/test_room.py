@@ -179,3 +179,17 @@ async def test_a_room_that_is_closed_over_nobody_was_left_early() -> None:
     link._on_joined(a_phone("PA_1"))
     link._on_disconnected(rtc.DisconnectReason.ROOM_CLOSED)
     assert told[-1] == ev.PhoneGone(o.CONNECTION_LOST)
+
+
+async def test_only_the_callers_keys_are_heard() -> None:
+    """Not those of somebody else in the room, and nothing that is no key."""
+    told: list[ev.Event] = []
+    link = RoomLink(told.append, lambda: None)
+    phone, other = a_phone("PA_1", "ringing"), a_phone("PA_2")
+    other.identity = "somebody"
+    link._on_key(rtc.SipDTMF(code=1, digit="1", participant=phone))
+    link._on_joined(phone)
+    told.clear()
+    for digit, by in (("1", phone), ("2", other), ("3", None), ("", phone), ("12", phone), ("#", phone)):
+        link._on_key(rtc.SipDTMF(code=1, digit=digit, participant=by))
+    assert told == [ev.KeyPressed("1"), ev.KeyPressed("#")]

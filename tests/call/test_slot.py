@@ -26,7 +26,7 @@ from cluster.messages import Assignment, CallEvent, CallRequest, Checkpoint, Dir
 from cluster.outcome import Outcome
 from cluster.settings import Settings, load_settings
 from tests.fixtures import web_caller
-from tests.fixtures.local import Exchange, room_name
+from tests.fixtures.local import TRUNK_NUMBER, Exchange, room_name
 from tests.fixtures.prices import TARIFF
 from tests.fixtures.web_caller import WebCaller
 from tests.fixtures.web_service import Service
@@ -569,6 +569,23 @@ async def test_the_model_presses_keys_that_the_other_side_hears(rig: Rigs, excha
         at.slot.hang_up(o.HUNG_UP_BY_API)
         await at.slot.wait()
         assert exchange.carrier.calls[0].digits_heard == "12#"
+
+
+async def test_what_the_caller_enters_is_answered(rig: Rigs, exchange: Exchange) -> None:
+    """The keys of a telephone, as one number."""
+    agents = [SCENARIO["agents"][0] | {"prompts": [{"contains": "keypad: 4 2.", "say": "Forty-two."}]}]
+    async with LiveEndpoint(scenario(agents=agents)) as endpoint:
+        at = await rig(endpoint, exchange=exchange)
+        await exchange.take_calls()
+        call = exchange.carrier.call_in("+14155550123", TRUNK_NUMBER, steps=())
+        await call.joined
+        await at.slot.start(at.assignment(call.place.room))
+        await at.desk.until_line("agent")
+        await call.press("42#")
+        await at.desk.until(lambda e: e.kind == "line" and e.fields["text"] == "Forty-two.")
+        at.slot.hang_up(o.HUNG_UP_BY_API)
+        await at.slot.wait()
+        assert [e.fields["text"] for e in at.desk.events if e.kind == "line"][1:] == ["[42]", "Forty-two."]
 
 
 async def test_a_fallback_model_is_spoken_to_in_its_own_way(rig: Rigs) -> None:

@@ -21,8 +21,8 @@ from cluster import outcome as o
 from cluster.call import events as ev
 from cluster.call import http_tool as h
 from cluster.call import tool_runner as r
+from cluster.call.keypad import KEYS
 from cluster.call.phone import TransferFailed
-from cluster.call.room import KEYS
 from cluster.models import load_models
 from cluster.settings import DispatchSettings, LivekitSettings
 from cluster.tools import HttpTool, toolbox
