@@ -555,6 +555,8 @@ class AnyCall(RuleBasedStateMachine):
                 ev.CallerText("words "),
                 ev.CallerSpoke(),
                 ev.CallerPaused(0.3),
+                ev.KeyPressed("1"),
+                ev.KeyPressed("#"),
                 ev.PlayoutDrained(),
                 ev.TurnDone(),
                 ev.Interrupted(50.0),
