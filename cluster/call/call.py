@@ -227,6 +227,8 @@ class PhoneCall:
             return
         self._account.took("published", time.monotonic())
         self._line_is_open.set()
+        if self._request.direction is Direction.INBOUND and self._link.caller is not None:
+            self.feed(ev.PhoneAnswered())  # by being audible: the greeting is made while the phone hears of it
         await self._link.until_heard(publication, self._voice.new_track)
         self._account.took("audible", time.monotonic())
         self._voice.open()

@@ -571,6 +571,20 @@ async def test_the_model_presses_keys_that_the_other_side_hears(rig: Rigs, excha
         assert exchange.carrier.calls[0].digits_heard == "12#"
 
 
+async def test_an_inbound_call_is_answered_by_being_audible(rig: Rigs) -> None:
+    """The greeting is not asked for only when the phone says that it was answered: that is a moment of silence more."""
+    async with LiveEndpoint(scenario()) as endpoint:
+        at = await rig(endpoint)
+        room = room_name()
+        caller = WebCaller()
+        at.callers.append(caller)
+        await caller.join(at.livekit, room, attributes={"sip.callStatus": "ringing"})
+        await at.slot.start(at.assignment(room))
+        await at.desk.until_line("agent")
+        at.slot.hang_up(o.HUNG_UP_BY_API)
+        assert (await at.slot.wait()).answered_s is not None
+
+
 async def test_what_the_caller_enters_is_answered(rig: Rigs, exchange: Exchange) -> None:
     """The keys of a telephone, as one number."""
     agents = [SCENARIO["agents"][0] | {"prompts": [{"contains": "keypad: 4 2.", "say": "Forty-two."}]}]
