@@ -182,7 +182,10 @@ class PhoneCall:
 
     async def _join(self) -> None:
         try:
-            await self._link.join(self._kit.settings.livekit, self._request.room, self._request.identity)
+            inbound = self._request.direction is Direction.INBOUND
+            await self._link.join(
+                self._kit.settings.livekit, self._request.room, self._request.identity, answers=inbound
+            )
         except RoomUnreachable as error:
             self._give_up(error)
             return
@@ -227,8 +230,6 @@ class PhoneCall:
             return
         self._account.took("published", time.monotonic())
         self._line_is_open.set()
-        if self._request.direction is Direction.INBOUND and self._link.caller is not None:
-            self.feed(ev.PhoneAnswered())  # by being audible: the greeting is made while the phone hears of it
         await self._link.until_heard(publication, self._voice.new_track)
         self._account.took("audible", time.monotonic())
         self._voice.open()

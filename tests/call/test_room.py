@@ -127,12 +127,17 @@ async def test_a_phone_that_is_dialled_again_has_not_gone() -> None:
     assert told == [ev.PhoneAnswered()]
 
 
+def a_link(told: list[ev.Event], *, answers: bool) -> RoomLink:
+    """The place of an agent that is audible."""
+    link = RoomLink(told.append, lambda: None)
+    link._line_open, link._answers = True, answers
+    return link
+
+
 async def test_a_phone_that_is_dialled_has_not_answered_before_it_says_so() -> None:
     """It comes into the room without a status, which follows: nobody is there yet who could be greeted."""
     told: list[ev.Event] = []
-    link = RoomLink(told.append, lambda: None)
-    link._line_open = True
-    link.begin_dialling()
+    link = a_link(told, answers=False)
     phone = a_phone("PA_1", None)
     link._on_joined(phone)
     for status in ("dialing", "ringing"):
@@ -142,6 +147,14 @@ async def test_a_phone_that_is_dialled_has_not_answered_before_it_says_so() -> N
     phone.attributes["sip.callStatus"] = "active"
     link._on_attributes({}, phone)
     assert told[1:] == [ev.PhoneAnswered()]
+
+
+@pytest.mark.parametrize("status", [None, "ringing", "active"])
+async def test_a_phone_that_calls_is_answered_by_an_audible_agent(status: str | None) -> None:
+    """Whatever it says of itself yet."""
+    told: list[ev.Event] = []
+    a_link(told, answers=True)._on_joined(a_phone("PA_1", status))
+    assert told == [ev.PhoneAnswered()]
 
 
 async def test_a_phone_that_left_while_its_answer_was_on_the_way_has_gone() -> None:

@@ -29,7 +29,7 @@ class NoRoom:
         self._on_event = on_event
         self._heard = asyncio.Event()
 
-    async def join(self, *_: object) -> None:
+    async def join(self, *_: object, **__: object) -> None:
         """Nobody is there to be joined."""
 
     async def publish(self, _track: object) -> NoRoom:
