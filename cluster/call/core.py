@@ -139,8 +139,6 @@ class CallCore:
     def _on_live(self, event: ev.Event, now: float) -> None:
         if isinstance(event, ev.Resumable):
             self.tools.marked(now)
-        elif isinstance(event, ev.KeyPressed):
-            self._caller_active()
         self._follow(self.desk.handle(event, now), now)
 
     def _follow(self, effects: list[ev.Effect], now: float) -> None:
@@ -260,6 +258,10 @@ class CallCore:
         if self._rules.backchannels and self.floor.agent_speaking:
             self._timers.start(Timer.BARGE_IN, now + limits.BACKCHANNEL_S)
         self._follow(self.desk.caller_spoke(now), now)
+
+    def _on_key(self, event: ev.KeyPressed, now: float) -> None:
+        self._caller_active()
+        self._on_live(event, now)
 
     def _on_caller_paused(self, event: ev.CallerPaused, now: float) -> None:
         ended_at = now - event.ago_s
@@ -383,6 +385,7 @@ class CallCore:
         ev.ToolFinished: _on_tool_finished,
         ev.CallerSpoke: _on_caller_spoke,
         ev.CallerPaused: _on_caller_paused,
+        ev.KeyPressed: _on_key,
         ev.HangUp: _on_hang_up,
         ev.WindDown: _on_wind_down,
         ev.BeBrief: _on_be_brief,

@@ -185,8 +185,8 @@ class BeBrief:
     """Money runs out: from now on only what is needed is said."""
 
 
-LIVE_EVENTS = (CallBegins, LiveOpened, LiveFailed, LiveBroke, GoingAway, Resumable, GenerationDone, KeyPressed)
-"""What concerns the connections to the model, and what is sent on them."""
+LIVE_EVENTS = (CallBegins, LiveOpened, LiveFailed, LiveBroke, GoingAway, Resumable, GenerationDone)
+"""What concerns the connections to the model."""
 Event = (
     CallBegins
     | Dialling

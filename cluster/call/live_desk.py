@@ -75,14 +75,13 @@ class LiveDesk:
         """Something happened to a connection, or to what is sent on it."""
         if self._stopped:
             return []
-        if isinstance(event, ev.KeyPressed):
-            self._keypad.press(event.key, now)
-            return self._enter(now)
         if isinstance(event, ev.Resumable):
             self._turns.mark()
         elif isinstance(event, ev.GenerationDone):
             self._reply = _Reply.GENERATED
-        return self._follow(self._plan(event, now), now)
+        elif isinstance(event, ev.KeyPressed):
+            self._keypad.press(event.key, now)
+        return self._follow(self._plan(event, now), now) + self._enter(now)
 
     def _plan(self, event: ev.Event, now: float) -> list[ev.Effect]:
         plan = self.continuity

@@ -45,7 +45,6 @@ class Inbound:
         *,
         default_profile: str,
         profiles: frozenset[str],
-        patience_s: float = PATIENCE_S,
     ) -> None:
         """`profiles` are the names of those that are installed."""
         self._pool = pool
@@ -53,7 +52,6 @@ class Inbound:
         self._rooms = rooms
         self._default_profile = default_profile
         self._profiles = profiles
-        self._patience_s = patience_s
 
     def request(self, arrival: Arrival) -> CallRequest:
         """The request behind an arrival. Raises `BadDispatch`."""
@@ -116,7 +114,7 @@ class Inbound:
 
     async def _wait_for_a_place(self, request: CallRequest, answer: Queued | Wait) -> Admitted | Refused:
         """`BudgetPool` holds its answer about a queued call for some seconds; what can't queue is asked again."""
-        give_up_at = time.monotonic() + (answer.expires_in_s if isinstance(answer, Queued) else self._patience_s)
+        give_up_at = time.monotonic() + (answer.expires_in_s if isinstance(answer, Queued) else PATIENCE_S)
         somebody = await self._rooms.present(request.room)
         while time.monotonic() + (0.0 if isinstance(answer, Queued) else answer.retry_after_s) <= give_up_at:
             if isinstance(answer, Wait):

@@ -53,7 +53,7 @@ async def test_a_cluster_that_would_make_calls_stutter_is_found(cluster: str, mo
     monkeypatch.setattr(cli, "CLUSTER_ANSWERS_WITHIN_S", 120.0)  # nor does a quick answer
     check = await check_ray(load_settings(REQUIRED | {"RINGMASTER_RAY_ADDRESS": cluster}))
     assert check.ok is False
-    assert f"niceness {min(19, os.nice(0) + 15)}" in check.detail
+    assert "niceness 15" in check.detail
     assert "RAY_worker_niceness=0" in check.fix
 
 

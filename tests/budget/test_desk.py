@@ -281,7 +281,7 @@ async def test_a_call_that_is_just_being_admitted_can_be_hung_up(house: House) -
     assert isinstance(await admission, Admitted)
     await until(lambda: "call-1" in house.history.finished)
     assert house.history.finished["call-1"].outcome == o.HUNG_UP_BY_API
-    assert not any(actor.assignments for actor in house.actors.alive.values())
+    assert {len(actor.assignments) for actor in house.actors.alive.values()} == {0}
 
 
 async def test_a_call_whose_actor_does_not_answer_is_not_reported_as_hung_up(house: House) -> None:

@@ -145,7 +145,7 @@ async def test_without_the_control_actors_the_caller_is_refused(
     monkeypatch.setattr(i, "CONTROL_PLANE_PAUSE_S", 0.01)
     pool.answers = [ControlPlaneDown()]
     assert isinstance(await inbound.take(ARRIVAL), Admitted)
-    monkeypatch.setattr(inbound, "_patience_s", 0.1)
+    monkeypatch.setattr(i, "PATIENCE_S", 0.1)
     pool.down = history.down = True
     assert await inbound.take(ARRIVAL) is None
     assert rooms.deleted == [ROOM]

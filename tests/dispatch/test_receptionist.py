@@ -153,7 +153,7 @@ async def test_a_dispatch_reaches_admission(
         assert request.request_id.startswith("room:RM_")
         assert request.identity == agent_identity(request.call_id)
         assert len({request.request_id for request in pool.asked}) == 5
-        assert min(took) < DISPATCH_GOAL_S  # what else the machine does adds to the others
+        assert sorted(took)[2] < DISPATCH_GOAL_S
 
 
 async def test_a_token_with_agents_reaches_admission(
